@@ -1,0 +1,75 @@
+"""What every prediction task promises."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lego_core.component import Component
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """A rank metric, and how much it rests on.
+
+    Args:
+        value: Concordance index or area under the ROC curve, in [0, 1].
+        pairs: Number of comparable pairs of patients. Zero if there are none, and then
+            `value` is 0.5 and means nothing.
+    """
+
+    value: float
+    pairs: float
+
+
+class AbstractTask(Component):
+    """What is predicted: how many outputs, which loss, which metric.
+
+    Outcomes are rows of `Outcome.values`. A *prediction* is what a reader can use: class
+    probabilities, or the survival curve at the end of each time bin.
+    """
+
+    @property
+    @abstractmethod
+    def num_outputs(self) -> int:
+        """Number of outputs K of a block's head."""
+
+    @property
+    @abstractmethod
+    def metric(self) -> str:
+        """Name of the main metric, as a reader knows it: `C-index`, `AUROC`."""
+
+    @abstractmethod
+    def loss(self, logits: Float[Tensor, "B K"], outcomes: Float[Tensor, "B O"]) -> Float[Tensor, ""]:
+        """Mean loss over the patients."""
+
+    @abstractmethod
+    def predict(self, logits: Float[Tensor, "B K"]) -> Float[Tensor, "B Q"]:
+        """Turn logits into predictions that may be averaged (the probability ensemble)."""
+
+    @abstractmethod
+    def score(self, predictions: Float[Tensor, "B Q"], outcomes: Float[Tensor, "B O"]) -> Score:
+        """The main metric. Fast enough to be called a thousand times in a bootstrap."""
+
+    @abstractmethod
+    def details(
+        self,
+        predictions: Float[Tensor, "B Q"],
+        outcomes: Float[Tensor, "B O"],
+        *,
+        reference: Float[Tensor, "N O"],
+    ) -> dict[str, Any]:
+        """Further metrics and the points of the charts, as plain JSON values.
+
+        Everything in it is an aggregate over at least ten patients.
+
+        Args:
+            reference: Outcomes of the site's training patients, for metrics that need
+                a censoring distribution.
+        """
+
+    @abstractmethod
+    def strata(self, outcomes: Float[Tensor, "B O"]) -> Int[Tensor, "B"]:
+        """A small whole number per patient; splits keep its proportions."""
