@@ -196,6 +196,11 @@ class Cohort:
         """The patients who have every one of these modalities."""
         return self.keep(r for r in self.records if all(name in r.modalities for name in modalities))
 
+    def with_several(self, modalities: Iterable[str]) -> "Cohort":
+        """The paired patients: those who have more than one of these modalities."""
+        wanted = set(modalities)
+        return self.keep(r for r in self.records if len(wanted & r.modalities.keys()) > 1)
+
     def only(self, *modalities: str) -> "Cohort":
         """Patients who have any of these modalities, with the others taken away."""
         schemas = {name: schema for name, schema in self.schemas.items() if name in modalities}
@@ -206,10 +211,41 @@ class Cohort:
         )
         return Cohort(kept, schemas)
 
+    def with_features(self, modality: str, features: Sequence[str]) -> "Cohort":
+        """The same patients with these features of a modality, in this order.
+
+        Raises:
+            DataError: If a feature is not there.
+        """
+        schema = self.schemas[modality]
+        if schema.features == tuple(features):
+            return self
+        missing = [name for name in features if name not in schema.features]
+        if missing:
+            raise DataError(
+                f"Modality '{modality}' has {schema.num_features} features here and the run expects "
+                f"{len(features)}; {len(missing)} of them are missing, the first is '{missing[0]}'. Rebuild "
+                f"the table with the run's features, or take '{modality}' out of site.toml."
+            )
+        columns = torch.tensor([schema.features.index(name) for name in features])
+        chosen = schema.model_copy(update={"features": tuple(features)})
+        records = (
+            replace(record, modalities={**record.modalities, modality: _columns(record, modality, columns)})
+            if modality in record.modalities
+            else record
+            for record in self.records
+        )
+        return Cohort(tuple(records), {**self.schemas, modality: chosen})
+
     def batch(self, indices: Sequence[int] | None = None) -> Batch:
         """Collate the patients at these indices, or all of them."""
         records = self.records if indices is None else [self.records[index] for index in indices]
         return collate(records, self.schemas)
+
+
+def _columns(record: PatientRecord, modality: str, columns: Tensor) -> Measurement:
+    measurement = record.modalities[modality]
+    return replace(measurement, values=measurement.values[:, columns])
 
 
 def collate(records: Sequence[PatientRecord], schemas: Mapping[str, ModalitySchema]) -> Batch:

@@ -1,0 +1,163 @@
+"""What a site answers to each question of the server: data in, one letter out."""
+
+import time
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from client.site import Site
+from lego_core.assemble import build_block, build_fuse, build_models
+from lego_core.block import LegoBlock
+from lego_core.errors import DataError
+from lego_core.evaluation import evaluate
+from lego_core.exchangeable import exchanged
+from lego_core.fuse import LegoFuse
+from lego_core.protocol import (
+    Agreement,
+    AskBlockUpdate,
+    AskFuseUpdate,
+    AskReport,
+    AskStatistics,
+    Letter,
+    ModalityOffer,
+    Offer,
+    Progress,
+    Statistics,
+    Update,
+    check_tensors,
+)
+from lego_core.records import Cohort, ModalitySchema
+from lego_core.statistics import FeatureStatistics, OutcomeStatistics
+from lego_core.tasks import Task
+from lego_core.training import Trainer, TrainingSettings, predict_logits
+from lego_core.update import BlockUpdate, to_vector
+
+
+def offer(site: Site) -> Letter:
+    """Tell what the site holds, in numbers rounded down to tens."""
+    train = site.cohort.part("train")
+    wanted = [name for name in site.plan.modalities if name in site.cohort.schemas]
+    offers = {
+        name: ModalityOffer(
+            schema_here=site.cohort.schemas[name], patients=len(train.holding(name)) // 10 * 10
+        )
+        for name in wanted
+        if len(site.cohort.holding(name))
+    }
+    paired = len(train.with_several(wanted))
+    return Offer(
+        site=site.file.name, plan=site.plan.name, modalities=offers, paired_patients=paired // 10 * 10
+    ).letter()
+
+
+def statistics(site: Site, question: AskStatistics) -> Letter:
+    """Give the sums behind normalisation and time bins, over the site's training patients."""
+    schemas = {question.modality: question.schema_of_group}
+    cohort = _in_agreed_form(site, schemas).part("train").holding(question.modality)
+    features = FeatureStatistics.from_cohort(cohort, question.modality)
+    outcomes = OutcomeStatistics.from_cohort(cohort, site.plan.task)
+    tensors = features.to_tensors() | outcomes.to_tensors()
+    return Statistics(modality=question.modality).letter(tensors)
+
+
+def block_update(site: Site, question: AskBlockUpdate, state: Mapping[str, Tensor]) -> Letter:
+    """Train one block on the patients who have its modality, or score the weights received."""
+    agreement = question.agreement
+    cohort = _in_agreed_form(site, agreement.schemas).holding(question.modality)
+    block = build_block(site.plan, agreement, question.modality)
+    block.load_state_dict(dict(state))
+    settings = site.plan.training_of(question.modality)
+    if not question.to_the_end:
+        settings = settings.model_copy(update={"epochs": site.plan.rounds.local_epochs})
+    return _answer(site, block, cohort, question=question, settings=settings)
+
+
+def fuse_update(site: Site, question: AskFuseUpdate, state: Mapping[str, Tensor]) -> Letter:
+    """Train the fused model on the patients who have several modalities."""
+    agreement, fuse = question.agreement, site.plan.fuse
+    if fuse is None:
+        raise DataError(f"Plan '{site.plan.name}' has no [fuse], and the server asks for a fuse round.")
+    paired = _in_agreed_form(site, agreement.schemas).with_several(question.modalities)
+    blocks = [build_block(site.plan, agreement, name) for name in question.modalities]
+    fused = build_fuse(site.plan, blocks)
+    fused.load_state_dict(dict(state))
+    settings = site.plan.training.model_copy(
+        update={"epochs": fuse.local_epochs, "learning_rate": fuse.learning_rate}
+    )
+    return _answer(site, fused, paired, question=question, settings=settings)
+
+
+def report(site: Site, question: AskReport, state: Mapping[str, Tensor]) -> Letter:
+    """Evaluate every model and subset of modalities on the patients kept apart."""
+    agreement, plan = question.agreement, site.plan
+    models = build_models(plan, agreement, question.modalities, with_fused=question.with_fused)
+    models.load_state_dict(dict(state))
+    return evaluate(
+        models,
+        _in_agreed_form(site, agreement.schemas),
+        task=agreement.task,
+        all_modalities=tuple(agreement.schemas),
+        seed=plan.seed,
+        bootstrap=plan.evaluation.bootstrap,
+        smallest_count=plan.evaluation.smallest_count,
+        device=site.file.device,
+    ).letter()
+
+
+def _answer(
+    site: Site,
+    model: LegoBlock | LegoFuse,
+    cohort: Cohort,
+    *,
+    question: AskBlockUpdate | AskFuseUpdate,
+    settings: TrainingSettings,
+) -> Letter:
+    """Score the weights received; train them too, unless only the score was asked for."""
+    started = time.monotonic()
+    plan, task = site.plan, question.agreement.task
+    train, validation = cohort.part("train"), cohort.part("validation")
+    scored = Progress(
+        validation_loss=_summed_loss(model, validation, task), validation_patients=len(validation)
+    )
+    if question.score_only:
+        return scored.letter()
+    received = {name: tensor.clone() for name, tensor in exchanged(model).items()}
+    trainer = Trainer(
+        model, task=task, settings=settings, device=site.file.device,
+        proximal_strength=plan.aggregation.proximal_strength,
+    )  # fmt: skip
+    epochs = trainer.fit(
+        train, validation if question.to_the_end else None, seed=plan.seed * 10_000 + question.round
+    )
+    difference = {name: tensor - received[name] for name, tensor in exchanged(model).items()}
+    update = BlockUpdate(to_vector(difference) * len(train), float(len(train)))
+    protected = plan.privacy.protect(update, received)
+    progress = scored.model_copy(
+        update={
+            "train_losses": tuple(epoch.train_loss for epoch in epochs),
+            "seconds": time.monotonic() - started,
+        }
+    )
+    letter = Update(weight=protected.weight, progress=progress).letter(protected.tensors)
+    check_tensors(letter, plan.privacy.declared(received), sender=f"Site '{site.file.name}'")
+    return letter
+
+
+def _summed_loss(model: LegoBlock | LegoFuse, validation: Cohort, task: Task) -> float:
+    if not len(validation):
+        return 0.0
+    logits, outcomes = predict_logits(model, validation)
+    return float(task.loss(logits, outcomes)) * len(validation)
+
+
+def _in_agreed_form(site: Site, schemas: Mapping[str, ModalitySchema]) -> Cohort:
+    """The site's patients with the agreed features only, in the agreed order.
+
+    Raises:
+        DataError: If the site lacks an agreed feature.
+    """
+    cohort = site.cohort
+    for modality, schema in schemas.items():
+        if modality in cohort.schemas:
+            cohort = cohort.with_features(modality, schema.features)
+    return cohort.only(*schemas)

@@ -1,0 +1,59 @@
+"""The last door of a site: only declared letters and public text go out.
+
+Flower sends `str(error)` of whatever a site raises to the server. So nothing raises past this
+door: an error of ours leaves as its public text, any other as an incident number, and the
+rest is written to the site's own log. The one place where a broad `except` is right.
+"""
+
+import time
+import traceback
+import uuid
+
+from flwr.app import Context, Message
+from flwr.clientapp.typing import ClientAppCallable
+
+from client.records import read_letter, reply_with
+from client.site import local_log
+from lego_core.errors import LegoError, ProtocolError, SiteRefusal
+from lego_core.protocol import ANSWERS, CARRY_TENSORS, Refusal
+
+
+def gate(message: Message, context: Context, call_next: ClientAppCallable) -> Message:
+    """Let an answer out if it has a declared form; otherwise say in public words what happened."""
+    try:
+        answer = call_next(message, context)
+        _check_declared(answer)
+    except LegoError as error:
+        _write_incident(context, error.public, f"{error.local}\n{traceback.format_exc()}")
+        refusal = Refusal(declined=isinstance(error, SiteRefusal), public=error.public)
+        return reply_with(refusal.letter(), message)
+    except Exception:  # noqa: BLE001 - whatever it is, its text must not leave the site
+        incident = uuid.uuid4().hex[:8]
+        _write_incident(context, f"incident {incident}", traceback.format_exc())
+        public = f"The site failed; its operator has the details in the site's log (incident {incident})."
+        return reply_with(Refusal(declined=False, public=public).letter(), message)
+    return answer
+
+
+def _check_declared(answer: Message) -> None:
+    letter = read_letter(answer)
+    known = {kind.kind: kind for kind in ANSWERS}
+    if letter.kind not in known:
+        raise ProtocolError(
+            f"A letter of kind '{letter.kind}' may not leave a site; declared are {sorted(known)}. "
+            "Nothing was sent."
+        )
+    known[letter.kind].read(letter)
+    if letter.tensors and letter.kind not in CARRY_TENSORS:
+        raise ProtocolError(
+            f"A letter of kind '{letter.kind}' may carry no tensors and carried {len(letter.tensors)}. "
+            "Nothing was sent."
+        )
+
+
+def _write_incident(context: Context, public: str, local: str) -> None:
+    log = local_log(context)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
+    with log.open("a", encoding="utf-8") as lines:
+        lines.write(f"{stamp} {public}\n{local}\n")

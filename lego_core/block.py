@@ -1,0 +1,143 @@
+"""LegoBlock: one modality's model. An encoder, then a latent that asks it, then a head.
+
+Read it from the bottom of the picture:
+
+    logits   <- head( mean over L of Re Z )
+    Z        <- depth x [ back to the signal, normalise, ask the tokens, think ]
+    memory   <- keys and values of tokens, computed once
+    tokens   <- encoder( normalised inputs ), run once
+"""
+
+import hashlib
+from collections.abc import Iterable
+from typing import final
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor, nn
+
+from lego_core.attention import Memory, TokenMemory, check_heads
+from lego_core.encoders._contract import AbstractEncoder
+from lego_core.errors import MergeError
+from lego_core.records import Inputs, ModalitySchema
+from lego_core.statistics import Normalisation
+from lego_core.trunk import LatentContract, Trunk
+
+
+@final
+class LegoBlock(nn.Module):
+    """One modality's model, which writes what it learns into a small latent array.
+
+    Args:
+        modality: Name of the modality.
+        encoder: Settings of the encoder, or the built module itself: any module whose
+            `forward(Inputs)` gives `Tokens` and that has a `token_dim`.
+        schema: What the modality looks like.
+        contract: Sizes shared by all blocks that are to be merged.
+        num_outputs: Number of outputs K of the task.
+        seed: Blocks of one seed have one common start: equal trunks, whatever the modality.
+
+    Shapes:
+        inputs   Inputs of B patients who all hold the modality
+        returns  (B, K)  logits
+
+    Guarantees:
+        No state: a forward pass changes neither the weights, the buffers nor the inputs.
+        Common start: two blocks built with one contract, one K and one seed have
+        bit-identical trunks.
+
+    Source:
+        Hemker, Simidjievski, Jamnik. "Multimodal Lego." ICLR 2025. arXiv:2405.19950,
+        section 3. Common start: Sung et al. "An Empirical Study of Multimodal Model
+        Merging." Findings of EMNLP 2023. arXiv:2304.14933.
+    """
+
+    def __init__(
+        self,
+        modality: str,
+        encoder: AbstractEncoder | nn.Module,
+        schema: ModalitySchema,
+        *,
+        contract: LatentContract,
+        num_outputs: int,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        check_heads(contract.latent_dim, contract.num_heads)
+        self.modality = modality
+        self.schema = schema
+        self.contract = contract
+        self.num_outputs = num_outputs
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.trunk = Trunk(contract, num_outputs)
+            torch.manual_seed(_seed_of(modality, seed))
+            self.encoder = encoder.build(schema) if isinstance(encoder, AbstractEncoder) else encoder
+            self.token_memory = TokenMemory(
+                self.encoder.token_dim, latent_dim=contract.latent_dim, num_heads=contract.num_heads
+            )
+        self.register_buffer("feature_mean", torch.zeros(schema.num_features))
+        self.register_buffer("feature_stddev", torch.ones(schema.num_features))
+
+    def normalise_with(self, normalisation: Normalisation) -> None:
+        """Take over the means and spreads that the sites of this modality agreed on."""
+        self.feature_mean.copy_(normalisation.mean)
+        self.feature_stddev.copy_(normalisation.stddev)
+
+    def remember(self, inputs: Inputs) -> Memory:
+        """Run the encoder, once, and compute the keys and values of its tokens."""
+        centred = (inputs.values - self.feature_mean) / self.feature_stddev
+        values = torch.where(inputs.measured, centred, torch.zeros_like(centred))
+        normalised = Inputs(values, inputs.measured, inputs.present, inputs.times_days, inputs.held)
+        return self.token_memory(self.encoder(normalised))
+
+    def latent(self, inputs: Inputs) -> Complex[Tensor, "B L D"]:
+        """What the block knows about each patient, in the frequency domain."""
+        memory = self.remember(inputs)
+        latent_freq = self.trunk.start(len(inputs.held))
+        for pass_index in range(self.contract.depth):
+            latent_freq = self.trunk.read(latent_freq, memory, pass_index=pass_index)
+        return latent_freq
+
+    def forward(self, inputs: Inputs) -> Float[Tensor, "B K"]:
+        """Predict from this modality alone."""
+        return self.trunk.head(self.latent(inputs))
+
+
+def check_mergeable(blocks: Iterable[LegoBlock]) -> None:
+    """Refuse blocks that do not share one latent contract, one task, and a modality each.
+
+    Raises:
+        MergeError: If there is no block, a modality occurs twice, or sizes differ.
+    """
+    blocks = list(blocks)
+    if not blocks:
+        raise MergeError("There is no block to merge. Give at least one trained LegoBlock.")
+    names = [block.modality for block in blocks]
+    if len(set(names)) < len(names):
+        raise MergeError(
+            f"Of the {len(names)} blocks {names} some share a modality. Aggregate the blocks of one "
+            "modality first, and merge one block of each."
+        )
+    first = blocks[0]
+    for block in blocks[1:]:
+        for key in LatentContract.model_fields:
+            ours, theirs = getattr(first.contract, key), getattr(block.contract, key)
+            if ours != theirs:
+                raise MergeError(
+                    f"Cannot merge block '{first.modality}' ({key} {ours}) with block '{block.modality}' "
+                    f"({key} {theirs}): the latent contracts differ. Set 'latent.{key.replace('_', '-')}' "
+                    "to one value for all modalities and train the odd block again."
+                )
+        if first.num_outputs != block.num_outputs:
+            raise MergeError(
+                f"Cannot merge block '{first.modality}' ({first.num_outputs} outputs) with block "
+                f"'{block.modality}' ({block.num_outputs} outputs): they were trained for different "
+                "tasks. Train both for one task."
+            )
+
+
+def _seed_of(modality: str, seed: int) -> int:
+    """A seed of the modality's own, the same on every machine."""
+    digest = hashlib.sha256(f"{seed}/{modality}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")

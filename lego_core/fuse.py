@@ -1,0 +1,95 @@
+"""LegoFuse: blocks of several modalities become one model that some training may improve."""
+
+import copy
+from collections.abc import Iterable
+from typing import Literal, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lego_core.block import LegoBlock
+from lego_core.merge import LegoMerge, held_by_patient
+from lego_core.merging import WeightMerge
+from lego_core.records import Batch
+
+FuseOrder = Literal["stack", "weave"]
+
+
+@final
+class LegoFuse(nn.Module):
+    """Send one latent through all blocks, so that they can be trained together.
+
+    `stack` lets the latent ask everything of the first block, then of the second, and so
+    on; `weave` lets it ask every block once, then every block again. Between blocks the
+    latent stays in the frequency domain and keeps its phase. A modality that a patient
+    lacks is skipped for this patient, and the latent starts at the patient's first block.
+
+    Args:
+        blocks: Trained blocks, one per modality, in the order in which they are asked.
+            They are copied: training the fused model leaves them as they are.
+        order: `stack` or `weave`; the same for blocks of depth 1.
+        heads: How the head is merged from the heads of the blocks, before training.
+
+    Shapes:
+        batch    Batch of B patients, any non-empty subset of modalities each
+        returns  (B, K)  logits
+
+    Raises:
+        MergeError: If the blocks do not go together.
+
+    Guarantees:
+        No tensor of a patient becomes part of the model's state: after a forward pass
+        `state_dict()` has the same names, shapes and values as before.
+        One block: a fused model of one block gives that block's own logits.
+
+    Source:
+        Hemker, Simidjievski, Jamnik. "Multimodal Lego." ICLR 2025. arXiv:2405.19950,
+        section 3 (LegoFuse).
+    """
+
+    def __init__(
+        self, blocks: Iterable[LegoBlock], *, order: FuseOrder = "stack", heads: WeightMerge | None = None
+    ) -> None:
+        super().__init__()
+        merge = LegoMerge(copy.deepcopy(list(blocks)), heads=heads)
+        self.order: FuseOrder = order
+        self.blocks = merge.blocks
+        self.head = copy.deepcopy(next(iter(self.blocks.values())).trunk.head)
+        self.head.load_state_dict(merge.merged_head(merge.modalities))
+        for block in self.blocks.values():
+            block.trunk.head.requires_grad_(False)  # the fused head took its place
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Names of the modalities, in the order in which they are asked."""
+        return tuple(self.blocks)
+
+    def forward(self, batch: Batch) -> Float[Tensor, "B K"]:
+        """Predict for patients with any subset of modalities."""
+        held = dict(zip(self.blocks, held_by_patient(batch, self.modalities), strict=True))
+        memories = {
+            name: block.remember(batch.inputs[name].select(held[name]))
+            for name, block in self.blocks.items()
+            if held[name].any()
+        }
+        contract = next(iter(self.blocks.values())).contract
+        shape = (len(batch), contract.num_latents, contract.latent_dim)
+        latent_freq = torch.zeros(shape, dtype=torch.complex64, device=batch.outcomes.device)
+        started = torch.zeros(len(batch), dtype=torch.bool, device=batch.outcomes.device)
+        for name, pass_index in self._passes(contract.depth):
+            if name not in memories:
+                continue
+            trunk, has_it = self.blocks[name].trunk, held[name]
+            own = torch.where(
+                started[has_it][:, None, None], latent_freq[has_it], trunk.start(int(has_it.sum()))
+            )
+            own = trunk.read(own, memories[name], pass_index=pass_index)
+            latent_freq = latent_freq.index_put((has_it,), own)
+            started = started | has_it
+        return self.head(latent_freq)
+
+    def _passes(self, depth: int) -> list[tuple[str, int]]:
+        if self.order == "stack":
+            return [(name, index) for name in self.blocks for index in range(depth)]
+        return [(name, index) for index in range(depth) for name in self.blocks]

@@ -1,0 +1,265 @@
+"""RunPlan: every choice of a run, in one frozen document. Unknown keys are errors."""
+
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, Self, final
+
+from pydantic import Field, ValidationError, model_validator
+
+from lego_core.aggregation import Aggregation, FedAvg
+from lego_core.component import Component, explain
+from lego_core.encoders import Encoder
+from lego_core.errors import PlanError
+from lego_core.fuse import FuseOrder
+from lego_core.merging import HarmonicMean, LatentMerge, Slerp, WeightMerge
+from lego_core.partition import Simulation
+from lego_core.privacy import Privacy
+from lego_core.split import Split
+from lego_core.tasks import Task
+from lego_core.training import TrainingSettings
+from lego_core.trunk import LatentContract
+
+PLAN_FOLDERS = ("simulations/plans", "deploy/plans")
+
+
+@final
+class ModalityPlan(Component):
+    """One modality of the run.
+
+    Args:
+        encoder: How its measurements become tokens.
+        features: `equal` refuses a site whose features differ from most others';
+            `common` goes on with the features that all sites have.
+        learning_rate: Overrides the training settings, for this modality only.
+        weight_decay: Likewise.
+    """
+
+    encoder: Encoder
+    features: Literal["equal", "common"] = "equal"
+    learning_rate: float | None = Field(default=None, gt=0)
+    weight_decay: float | None = Field(default=None, ge=0)
+
+
+@final
+class Rounds(Component):
+    """How blocks are trained over the sites.
+
+    Args:
+        mode: `rounds` trains, aggregates and repeats; `one-shot` lets every site train to
+            the end once, with one upload.
+        rounds: Rounds at most.
+        local_epochs: Epochs at each site per round (mode `rounds`).
+        seed_rounds: Rounds at the start in which the trunk is aggregated over all sites,
+            whatever their modality.
+        patience: Rounds without a better federated validation loss before a block is done.
+        paired_sites_train_blocks: Whether sites with paired patients also train blocks;
+            otherwise their patients take part in fuse rounds only.
+    """
+
+    mode: Literal["rounds", "one-shot"] = "rounds"
+    rounds: int = Field(default=20, ge=1)
+    local_epochs: int = Field(default=2, ge=1)
+    seed_rounds: int = Field(default=0, ge=0)
+    patience: int = Field(default=5, ge=1)
+    paired_sites_train_blocks: bool = False
+
+    @model_validator(mode="after")
+    def _check_seed_rounds(self) -> Self:
+        if self.mode == "one-shot" and self.seed_rounds:
+            raise ValueError(
+                f"mode 'one-shot' has one upload and seed-rounds asks for {self.seed_rounds} more; "
+                "set seed-rounds to 0, or mode to 'rounds'"
+            )
+        if self.seed_rounds > self.rounds:
+            raise ValueError(f"seed-rounds {self.seed_rounds} is more than rounds {self.rounds}")
+        return self
+
+
+@final
+class Merging(Component):
+    """How blocks are merged.
+
+    Args:
+        latents: How latents become one.
+        heads: How task heads become one.
+        modality_weights: How much each modality counts; equal if not given.
+    """
+
+    latents: LatentMerge = HarmonicMean()
+    heads: WeightMerge = Slerp()
+    modality_weights: dict[str, float] | None = None
+
+    def weights_of(self, modalities: Sequence[str]) -> dict[str, float] | None:
+        """The weights of some modalities, or None for equal ones."""
+        weights = self.modality_weights
+        return weights and {name: weights[name] for name in modalities}
+
+
+@final
+class Fuse(Component):
+    """Federated rounds that fine-tune the merged blocks on paired patients.
+
+    Args:
+        order: `stack` or `weave`.
+        rounds: Number of rounds.
+        local_epochs: Epochs at each site per round.
+        learning_rate: Step size; smaller than for blocks, since they are trained already.
+    """
+
+    order: FuseOrder = "stack"
+    rounds: int = Field(default=2, ge=1)
+    local_epochs: int = Field(default=1, ge=1)
+    learning_rate: float = Field(default=3e-4, gt=0)
+
+
+@final
+class Evaluation(Component):
+    """How the sites evaluate.
+
+    Args:
+        bootstrap: Resamples of the patients behind every interval.
+        smallest_count: Scores of fewer patients than this never leave a site.
+    """
+
+    bootstrap: int = Field(default=200, ge=20)
+    smallest_count: int = Field(default=10, ge=1)
+
+
+@final
+class Participation(Component):
+    """Who must be there, and how long anybody is waited for.
+
+    Args:
+        sites: Number of sites to wait for at the start; those present when the wait ends if fewer.
+        wait_seconds: How long to wait for them.
+        smallest_group: Fewest sites that must answer in a modality's round.
+        round_seconds: How long to wait for the answers of a round.
+    """
+
+    sites: int = Field(default=1, ge=1)
+    wait_seconds: float = Field(default=120.0, gt=0)
+    smallest_group: int = Field(default=1, ge=1)
+    round_seconds: float = Field(default=900.0, gt=0)
+
+
+@final
+class RunPlan(Component):
+    """What a run does: the document that every site reviews before it takes part."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]*$")
+    description: str = ""
+    seed: int = Field(default=0, ge=0)
+    task: Task
+    privacy: Privacy
+    modalities: dict[str, ModalityPlan] = Field(min_length=1)
+    latent: LatentContract = LatentContract()
+    training: TrainingSettings = TrainingSettings()
+    rounds: Rounds = Rounds()
+    aggregation: Aggregation = FedAvg()
+    merging: Merging = Merging()
+    fuse: Fuse | None = None
+    evaluation: Evaluation = Evaluation()
+    participation: Participation = Participation()
+    split: Split = Split()
+    simulation: Simulation | None = None
+
+    @classmethod
+    def load(cls, path: Path) -> "RunPlan":
+        """Read a plan from a TOML file.
+
+        Raises:
+            PlanError: If the file cannot be read, is not TOML, or is not a plan.
+        """
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise PlanError(
+                f"The plan '{path.name}' cannot be read. Give the path of a TOML file, or the name of a "
+                "shipped plan.",
+                local=f"{path}: {error}",
+            ) from error
+        return cls.parse(text, where=f"Plan '{path.stem}'")
+
+    @classmethod
+    def parse(cls, text: str, *, where: str) -> "RunPlan":
+        """Read a plan from TOML text.
+
+        Raises:
+            PlanError: If the text is not TOML, or not a plan.
+        """
+        try:
+            return cls.model_validate(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise PlanError(f"{where} is not TOML: {error}. Mend that line.") from error
+        except ValidationError as error:
+            raise explain(error, where=where, kind=PlanError) from error
+
+    @classmethod
+    def shipped(cls, name: str) -> "RunPlan":
+        """Read a plan that came with this code, by name.
+
+        Raises:
+            PlanError: If there is none of this name.
+        """
+        return cls.load(find_plan(name))
+
+    @model_validator(mode="after")
+    def _check_aggregation_may_see_updates(self) -> Self:
+        if self.aggregation.needs_individual_updates and not self.privacy.shows_individual_updates:
+            raise ValueError(
+                f"aggregation '{self.aggregation.kind}' must see each site's update, and privacy "
+                f"'{self.privacy.kind}' hides them (keys aggregation.kind and privacy.kind); use "
+                "aggregation 'fedavg'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_modalities_are_named(self) -> Self:
+        named = set(self.merging.modality_weights or self.modalities)
+        if named != set(self.modalities):
+            raise ValueError(
+                f"merging.modality-weights names {sorted(named)} and the plan's modalities are "
+                f"{sorted(self.modalities)}; give every modality one weight"
+            )
+        groups = self.simulation.groups if self.simulation else ()
+        unknown = {name for group in groups for name in group.modalities} - set(self.modalities)
+        if unknown:
+            raise ValueError(
+                f"the simulated hospitals hold {sorted(unknown)}, for which the plan has no encoder; its "
+                f"modalities are {sorted(self.modalities)}; add [modalities.NAME.encoder], or take the "
+                "modality out of the hospitals"
+            )
+        return self
+
+    def training_of(self, modality: str) -> TrainingSettings:
+        """The training settings with what this modality overrides."""
+        own = self.modalities[modality]
+        changes = {
+            key: value
+            for key in ("learning_rate", "weight_decay")
+            if (value := getattr(own, key)) is not None
+        }
+        return self.training.model_copy(update=changes)
+
+
+def shipped_plans() -> dict[str, Path]:
+    """The plans that came with this code, by name."""
+    root = Path(__file__).resolve().parents[1]
+    files = [path for folder in PLAN_FOLDERS for path in sorted((root / folder).glob("*.toml"))]
+    return {path.stem: path for path in files}
+
+
+def find_plan(name: str) -> Path:
+    """Where a shipped plan lies.
+
+    Raises:
+        PlanError: If there is none of this name.
+    """
+    plans = shipped_plans()
+    if name not in plans:
+        raise PlanError(
+            f"There is no shipped plan '{name}'. The plans are {sorted(plans)}; or give the path of a "
+            "TOML file."
+        )
+    return plans[name]

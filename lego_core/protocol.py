@@ -1,0 +1,333 @@
+"""What crosses the wire: the questions of the server and the answers of a site.
+
+Everything travels as a letter: a kind, a plain JSON body, and named tensors. No pickle, no
+Flower types, and nothing that is not in this file. Each answer says what it reveals and to
+whom; the gate of a site lets no other letter out, and no tensor that was not declared.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal, Self, final
+
+import torch
+from pydantic import Field, ValidationError
+from torch import Tensor
+
+from lego_core.component import Component, explain
+from lego_core.errors import ProtocolError
+from lego_core.records import ModalitySchema, Part
+from lego_core.tasks import Task
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Letter:
+    """One message in the form in which it travels."""
+
+    kind: str
+    body: str
+    tensors: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class AbstractMessage(Component):
+    """A message's plain part; its tensors stand beside it in the letter."""
+
+    kind: ClassVar[str]
+
+    def letter(self, tensors: Mapping[str, Tensor] | None = None) -> Letter:
+        """Write the message down."""
+        return Letter(self.kind, json.dumps(self.to_plain(), sort_keys=True), tensors or {})
+
+    @classmethod
+    def read(cls, letter: Letter) -> Self:
+        """Read a message of this kind.
+
+        Raises:
+            ProtocolError: If the letter is of another kind or does not have this form.
+        """
+        if letter.kind != cls.kind:
+            raise ProtocolError(
+                f"A letter of kind '{letter.kind}' came where '{cls.kind}' was expected. Server and site "
+                "run different versions of this code; install the same one."
+            )
+        try:
+            return cls.model_validate_json(letter.body)
+        except ValidationError as error:
+            raise explain(error, where=f"Letter '{cls.kind}'", kind=ProtocolError) from error
+
+
+# ---- what the server asks ------------------------------------------------------------------
+
+
+@final
+class AskOffer(AbstractMessage):
+    """Ask a site what it holds."""
+
+    kind: ClassVar[str] = "query.offer"
+
+
+@final
+class Agreement(Component):
+    """What the sites of a run agreed on before any training.
+
+    Args:
+        schemas: Layout and features of every modality, the same at all its sites.
+        task: The task with its time bins.
+    """
+
+    schemas: dict[str, ModalitySchema]
+    task: Task
+
+
+@final
+class AskStatistics(AbstractMessage):
+    """Ask for the sums behind normalisation and time bins, over training patients only."""
+
+    kind: ClassVar[str] = "query.statistics"
+    modality: str
+    schema_of_group: ModalitySchema
+
+
+@final
+class AskBlockUpdate(AbstractMessage):
+    """Ask a site to train one block. Tensors: the block's whole state.
+
+    Args:
+        modality: Which block.
+        round: Number of the round, from 1.
+        to_the_end: Train with early stopping (one-shot), or for the plan's local epochs.
+        score_only: Only score the given weights on validation patients; nothing is trained.
+    """
+
+    kind: ClassVar[str] = "train.block"
+    agreement: Agreement
+    modality: str
+    round: int = Field(ge=1)
+    to_the_end: bool = False
+    score_only: bool = False
+
+
+@final
+class AskFuseUpdate(AbstractMessage):
+    """Ask a site with paired patients to train the fused model. Tensors: its state.
+
+    Args:
+        modalities: The blocks, in order; those that the site holds.
+        round: Number of the round, from 1.
+        to_the_end: As for a block.
+        score_only: As for a block.
+    """
+
+    kind: ClassVar[str] = "train.fuse"
+    agreement: Agreement
+    modalities: tuple[str, ...]
+    round: int = Field(ge=1)
+    to_the_end: bool = False
+    score_only: bool = False
+
+
+@final
+class AskReport(AbstractMessage):
+    """Ask a site to evaluate. Tensors: the blocks it can use and, if there is one, the fused model.
+
+    Args:
+        modalities: The blocks that are sent: those that the site holds.
+        with_fused: Whether the fused model is among the tensors.
+    """
+
+    kind: ClassVar[str] = "evaluate.model"
+    agreement: Agreement
+    modalities: tuple[str, ...]
+    with_fused: bool = False
+
+
+# ---- what leaves a site --------------------------------------------------------------------
+
+
+@final
+class ModalityOffer(Component):
+    """One modality a site holds.
+
+    Args:
+        schema_here: Layout and features at this site.
+        patients: How many training patients have it, rounded down to tens.
+    """
+
+    schema_here: ModalitySchema
+    patients: int = Field(ge=0)
+
+
+@final
+class Offer(AbstractMessage):
+    """What a site holds.
+
+    Reveals to the server: the site's name, its modalities and their feature names, and
+    numbers of patients rounded down to tens. Nothing of any patient.
+
+    Args:
+        site: Name of the site.
+        plan: Name of the plan the site has read.
+        modalities: What it holds.
+        paired_patients: Training patients with more than one modality, rounded down to tens.
+    """
+
+    kind: ClassVar[str] = "offer"
+    site: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
+    plan: str
+    modalities: dict[str, ModalityOffer]
+    paired_patients: int = Field(ge=0)
+
+
+@final
+class Statistics(AbstractMessage):
+    """Sums over a site's training patients. Tensors: of `FeatureStatistics`, `OutcomeStatistics`.
+
+    Reveals to the server: per feature the number of measured values, their sum and sum of
+    squares; how many patients had an event, in bins of time; how many are in each class.
+    """
+
+    kind: ClassVar[str] = "statistics"
+    modality: str
+
+
+@final
+class Progress(AbstractMessage):
+    """How the weights that a site received did there, and how training went.
+
+    Reveals to the server: mean training losses, the summed validation loss, and how many
+    validation patients it is over.
+
+    Args:
+        train_losses: Mean training loss of each epoch; empty where nothing was trained.
+        validation_loss: Loss of the received weights, summed over validation patients.
+        validation_patients: Number of these patients; 0 without any.
+        seconds: How long the site computed.
+    """
+
+    kind: ClassVar[str] = "progress"
+    train_losses: tuple[float, ...] = ()
+    validation_loss: float = 0.0
+    validation_patients: int = Field(default=0, ge=0)
+    seconds: float = Field(default=0.0, ge=0)
+
+
+@final
+class Update(AbstractMessage):
+    """A protected update. Tensors: those that the privacy plan declares, and nothing else.
+
+    Reveals to the server: what the privacy plan says (see its `claim`); mean losses, and
+    numbers of training and validation patients.
+
+    Args:
+        weight: Training patients behind it; 0 where the weights were only scored.
+        progress: Losses, for the learning curves.
+    """
+
+    kind: ClassVar[str] = "update"
+    weight: float = Field(ge=0)
+    progress: Progress
+
+
+@final
+class ScoreRow(Component):
+    """One score of one model on one set of patients.
+
+    Args:
+        method: `block`, `ensemble`, `merge` or `fuse`.
+        modalities: What the model was allowed to see.
+        patients: `complete`: those who have all modalities of the run; `holding`: those
+            who have at least these.
+        part: Which part of the split.
+        count: Number of patients; never fewer than the plan's smallest count.
+        value: The metric.
+        pairs: Comparable pairs behind it.
+        resampled: Metric and pairs of every bootstrap resample; the same resamples for
+            every method, so that differences can be taken.
+    """
+
+    method: Literal["block", "ensemble", "merge", "fuse"]
+    modalities: tuple[str, ...]
+    patients: Literal["complete", "holding"]
+    part: Part
+    count: int = Field(ge=1)
+    value: float
+    pairs: float = Field(ge=0)
+    resampled: tuple[tuple[float, float], ...] = ()
+
+
+@final
+class ChartRow(Component):
+    """What a chart needs about one model: rates and curves of groups of at least ten patients."""
+
+    method: Literal["block", "ensemble", "merge", "fuse"]
+    modalities: tuple[str, ...]
+    patients: Literal["complete", "holding"]
+    count: int = Field(ge=1)
+    details: dict[str, object]
+
+
+@final
+class SiteReport(AbstractMessage):
+    """How the models did at one site.
+
+    Reveals to the server: scores with numbers of patients and comparable pairs, and chart
+    points of groups of at least ten patients. Scores of fewer patients are withheld.
+
+    Args:
+        scores: One row per model, subset of modalities and set of patients.
+        charts: Chart points of the main models.
+        withheld: How many rows were withheld because too few patients stood behind them.
+    """
+
+    kind: ClassVar[str] = "site-report"
+    scores: tuple[ScoreRow, ...]
+    charts: tuple[ChartRow, ...] = ()
+    withheld: int = Field(default=0, ge=0)
+
+
+@final
+class Refusal(AbstractMessage):
+    """A site declines, or failed. Reveals the public text of the error and nothing else.
+
+    Args:
+        declined: True if the site chose not to take part; False if something broke.
+        public: What went wrong, where, and what to do.
+    """
+
+    kind: ClassVar[str] = "refusal"
+    declined: bool
+    public: str
+
+
+QUESTIONS = (AskOffer, AskStatistics, AskBlockUpdate, AskFuseUpdate, AskReport)
+ANSWERS = (Offer, Statistics, Progress, Update, SiteReport, Refusal)
+CARRY_TENSORS = frozenset({Statistics.kind, Update.kind})
+
+
+def check_tensors(
+    letter: Letter, declared: Mapping[str, tuple[torch.Size, torch.dtype]], *, sender: str
+) -> None:
+    """Refuse tensors that were not declared, are missing, or are of another form or not finite.
+
+    Raises:
+        ProtocolError: Naming the sender and the first tensor that does not fit.
+    """
+    missing, extra = set(declared) - set(letter.tensors), set(letter.tensors) - set(declared)
+    if missing or extra:
+        raise ProtocolError(
+            f"{sender} sent a letter '{letter.kind}' with tensors {sorted(letter.tensors)} where "
+            f"{sorted(declared)} were declared. The letter was put aside; run the same code at both ends."
+        )
+    for name, (shape, dtype) in declared.items():
+        tensor = letter.tensors[name]
+        if tensor.shape != shape or tensor.dtype != dtype:
+            raise ProtocolError(
+                f"{sender} sent tensor '{name}' of shape {tuple(tensor.shape)} and type {tensor.dtype} "
+                f"where {tuple(shape)} and {dtype} were declared. The letter was put aside."
+            )
+        if not torch.isfinite(tensor).all():
+            count = int((~torch.isfinite(tensor)).sum())
+            raise ProtocolError(
+                f"{sender} sent tensor '{name}' with {count} of {tensor.numel()} values not finite. The "
+                "letter was put aside; lower the learning rate, or look for broken values in the data."
+            )

@@ -1,0 +1,128 @@
+"""RunReport: all that a run has to tell, as one plain document (`report.json`)."""
+
+from typing import Literal, final
+
+from lego_core.component import Component
+from lego_core.evaluation import EvaluationReport
+from lego_core.mergeability import Mergeability
+from lego_core.protocol import ChartRow
+
+Phase = Literal["offer", "agree", "blocks", "fuse", "evaluate"]
+
+
+@final
+class SiteSummary(Component):
+    """One site, as far as the server knows it. Numbers of patients are rounded down to tens."""
+
+    site: str
+    patients: dict[str, int]
+    paired_patients: int
+
+
+@final
+class LeftOut(Component):
+    """A site that took no part in something, and the reason in public words."""
+
+    site: str
+    phase: Phase
+    round: int
+    modality: str = ""
+    declined: bool = False
+    reason: str
+
+
+@final
+class LearningPoint(Component):
+    """One site in one round: one point of its learning curve.
+
+    Args:
+        train_loss: Mean loss of the last epoch of local training.
+        validation_loss: Mean loss of the weights it received, on its validation patients;
+            absent without such patients.
+        weight: Training patients.
+    """
+
+    phase: Literal["blocks", "fuse"]
+    round: int
+    site: str
+    modality: str
+    train_loss: float | None
+    validation_loss: float | None
+    weight: float
+    seconds: float
+
+
+@final
+class RoundSummary(Component):
+    """One round of one block (or of the fused model, whose modality reads `fused`).
+
+    Args:
+        asked: Sites that were asked.
+        answered: Sites whose answers were used.
+        validation_loss: Mean over the validation patients of all sites, of the weights the
+            round started from; absent without such patients.
+    """
+
+    phase: Literal["blocks", "fuse"]
+    round: int
+    modality: str
+    asked: tuple[str, ...]
+    answered: tuple[str, ...]
+    validation_loss: float | None
+
+
+@final
+class MergeabilityPair(Component):
+    """The forecast for one pair of blocks, before any patient was scored."""
+
+    first: str
+    second: str
+    forecast: Mergeability
+
+
+@final
+class SiteCharts(Component):
+    """Chart points of one site."""
+
+    site: str
+    rows: tuple[ChartRow, ...]
+
+
+@final
+class RunReport(Component):
+    """What a run did and what came of it.
+
+    Args:
+        status: `complete`; `complete-with-absences` if a site that was asked is missing
+            somewhere; `failed`, with the reason.
+        privacy_kind: The privacy plan, by name.
+        privacy_claim: What it protects and what it does not, in whole sentences.
+        features: Number of agreed features of each modality.
+        bin_edges_days: Inner edges of the time bins, for survival.
+        kept_rounds: For each block, the round whose weights were kept (0: the start).
+        parameters: Number of parameters of each block, and of the fused model.
+        results: The scores; absent in a failed run.
+    """
+
+    format: Literal[1] = 1
+    plan: str
+    description: str
+    task: str
+    status: Literal["complete", "complete-with-absences", "failed"]
+    reason: str = ""
+    started: str
+    seconds: float
+    privacy_kind: str
+    privacy_claim: str
+    sites: tuple[SiteSummary, ...] = ()
+    left_out: tuple[LeftOut, ...] = ()
+    features: dict[str, int] = {}
+    bin_edges_days: tuple[float, ...] = ()
+    rounds: tuple[RoundSummary, ...] = ()
+    learning: tuple[LearningPoint, ...] = ()
+    kept_rounds: dict[str, int] = {}
+    parameters: dict[str, int] = {}
+    mergeability: tuple[MergeabilityPair, ...] = ()
+    results: EvaluationReport | None = None
+    charts: tuple[SiteCharts, ...] = ()
+    versions: dict[str, str] = {}

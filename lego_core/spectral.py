@@ -1,0 +1,35 @@
+"""Between the signal domain and the frequency domain. The only file that knows Fourier.
+
+Both transforms are two-dimensional, over latents and width, and orthonormal: they keep
+lengths, so a latent may be normalised in either domain with the same result (Parseval).
+"""
+
+import torch
+from jaxtyping import Complex, Float
+from torch import Tensor
+
+_SMALLEST_POWER = 1e-12
+
+
+def to_frequency(latent: Float[Tensor, "*B L D"]) -> Complex[Tensor, "*B L D"]:
+    """Transform a real latent into its spectrum."""
+    return torch.fft.fft2(latent.float(), norm="ortho")
+
+
+def to_signal(latent_freq: Complex[Tensor, "*B L D"]) -> Float[Tensor, "*B L D"]:
+    """Transform a spectrum back; what is not the spectrum of a real latent is dropped."""
+    return torch.fft.ifft2(latent_freq, norm="ortho").real
+
+
+def normalise_spectrum(latent_freq: Complex[Tensor, "B L D"]) -> Complex[Tensor, "B L D"]:
+    """Give every patient's latent mean 0 and spread 1, read off its spectrum.
+
+    The mean of a latent is its first coefficient, and by Parseval its spread is the
+    power of all the others, so no trip to the signal domain is needed. A latent without
+    any power stays zero.
+    """
+    first = torch.zeros(latent_freq.shape[-2:], dtype=torch.bool, device=latent_freq.device)
+    first[0, 0] = True
+    centred = latent_freq.masked_fill(first, 0)
+    power = (centred.real.square() + centred.imag.square()).mean(dim=(-2, -1), keepdim=True)
+    return centred * torch.rsqrt(power + _SMALLEST_POWER)

@@ -1,0 +1,279 @@
+"""The local loop: patients of one site in, better weights out.
+
+The same loop trains a block on its modality, a fused model on paired patients, to the
+end with early stopping (a researcher, one-shot mode) or for a few epochs (one round).
+"""
+
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from lego_core.block import LegoBlock
+from lego_core.component import Component
+from lego_core.errors import DataError
+from lego_core.fuse import LegoFuse
+from lego_core.merge import LegoMerge
+from lego_core.records import Batch, Cohort
+from lego_core.statistics import FeatureStatistics
+from lego_core.tasks import Task
+
+Model = LegoBlock | LegoMerge | LegoFuse
+
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+@final
+class TrainingSettings(Component):
+    """How one site trains.
+
+    Args:
+        learning_rate: Step size of AdamW.
+        weight_decay: Decoupled weight decay of AdamW.
+        batch_size: Patients B per step.
+        gradient_accumulation: Batches whose gradients make one step together.
+        clip_gradient: Largest norm of a step's gradient.
+        epochs: Passes over the site's training patients: at most, with early stopping; in
+            a federated round, exactly.
+        patience: Epochs (federated: rounds) without a better validation loss before
+            training stops and the best weights return.
+        bf16: Autocast to bfloat16 on CUDA devices.
+    """
+
+    learning_rate: float = Field(default=1e-3, gt=0)
+    weight_decay: float = Field(default=1e-2, ge=0)
+    batch_size: int = Field(default=32, ge=1)
+    gradient_accumulation: int = Field(default=1, ge=1)
+    clip_gradient: float = Field(default=1.0, gt=0)
+    epochs: int = Field(default=50, ge=1)
+    patience: int = Field(default=8, ge=1)
+    bf16: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """What one epoch came to; `validation_loss` is None where there are no validation patients."""
+
+    number: int
+    train_loss: float
+    validation_loss: float | None
+
+
+def choose_device(wish: Device = "auto") -> torch.device:
+    """Give the device to compute on: the one wished for, or CUDA, MPS, CPU, in this order."""
+    if wish != "auto":
+        return torch.device(wish)
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+
+
+def fit_block(
+    block: LegoBlock,
+    train: Cohort,
+    validation: Cohort | None = None,
+    *,
+    task: Task,
+    settings: TrainingSettings | None = None,
+    seed: int = 0,
+    device: Device = "auto",
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> LegoBlock:
+    """Train one block on one site's patients, to the end, and give it back.
+
+    Takes the training patients' own means and spreads, trains with early stopping on the
+    validation patients, and leaves the block with the best weights.
+
+    Args:
+        block: The block to train; changed in place.
+        train: Training patients; those without the block's modality are left out.
+        validation: Patients to stop early on; without them all epochs are run.
+        task: What is predicted.
+        settings: How to train; the defaults if not given.
+        seed: Decides the order of patients and the dropout.
+        device: Where to compute.
+        on_epoch: Called after every epoch, for a progress line.
+
+    Raises:
+        DataError: If no training patient has the modality.
+    """
+    train = train.holding(block.modality)
+    validation = validation and validation.holding(block.modality)
+    _check_any(train)
+    block.normalise_with(FeatureStatistics.from_cohort(train, block.modality).normalisation())
+    trainer = Trainer(block, task=task, settings=settings or TrainingSettings(), device=device)
+    trainer.fit(train, validation, seed=seed, on_epoch=on_epoch)
+    return block
+
+
+def fit_fused(
+    fused: LegoFuse,
+    train: Cohort,
+    validation: Cohort | None = None,
+    *,
+    task: Task,
+    settings: TrainingSettings | None = None,
+    seed: int = 0,
+    device: Device = "auto",
+    on_epoch: Callable[[Epoch], None] | None = None,
+) -> LegoFuse:
+    """Train a fused model on patients with several modalities; as `fit_block`, normalised as it is."""
+    trainer = Trainer(fused, task=task, settings=settings or TrainingSettings(), device=device)
+    trainer.fit(train, validation, seed=seed, on_epoch=on_epoch)
+    return fused
+
+
+@final
+class Trainer:
+    """AdamW on one model, with what a round needs: a proximal pull, a seed, an early end.
+
+    Args:
+        model: Changed in place; back on the CPU after `fit`.
+        proximal_strength: Pull towards the weights at the start (FedProx): half this
+            number times the squared distance is added to the loss.
+    """
+
+    def __init__(
+        self,
+        model: LegoBlock | LegoFuse,
+        *,
+        task: Task,
+        settings: TrainingSettings,
+        device: Device = "auto",
+        proximal_strength: float = 0.0,
+    ) -> None:
+        self.device = choose_device(device)
+        self.model = model.to(self.device)
+        self.task = task
+        self.settings = settings
+        self.proximal_strength = proximal_strength
+        self.weights = [weight for weight in model.parameters() if weight.requires_grad]
+        self.start = [weight.detach().clone() for weight in self.weights]
+        self.optimiser = torch.optim.AdamW(
+            self.weights, lr=settings.learning_rate, weight_decay=settings.weight_decay
+        )
+
+    def fit(
+        self,
+        train: Cohort,
+        validation: Cohort | None = None,
+        *,
+        seed: int,
+        on_epoch: Callable[[Epoch], None] | None = None,
+    ) -> list[Epoch]:
+        """Train and tell how it went.
+
+        With validation patients the model ends with the weights of the epoch whose
+        validation loss was least, and training stops after `patience` epochs without a
+        better one. Without them every epoch is run.
+
+        Raises:
+            DataError: If there is no training patient.
+
+        Guarantees:
+            Reproducible: on one kind of device, the same seed gives the same weights.
+        """
+        _check_any(train)
+        epochs: list[Epoch] = []
+        best: tuple[float, dict[str, Tensor]] | None = None
+        waited = 0
+        with _seeded(seed) as order:
+            for number in range(1, self.settings.epochs + 1):
+                train_loss = self._train_epoch(train, order)
+                epochs.append(Epoch(number, train_loss, self._loss_on(validation)))
+                if on_epoch:
+                    on_epoch(epochs[-1])
+                reached = epochs[-1].validation_loss
+                if reached is None:
+                    continue
+                waited += 1
+                if best is None or reached < best[0]:
+                    best, waited = (reached, copy.deepcopy(self.model.state_dict())), 0
+                if waited >= self.settings.patience:
+                    break
+        if best:
+            self.model.load_state_dict(best[1])
+        self.model.to("cpu").eval()
+        return epochs
+
+    def _train_epoch(self, train: Cohort, order: torch.Generator) -> float:
+        self.model.train()
+        chunks = torch.randperm(len(train), generator=order).split(self.settings.batch_size)
+        total = 0.0
+        for group in _in_groups(list(chunks), self.settings.gradient_accumulation):
+            patients = sum(len(chunk) for chunk in group)
+            self.optimiser.zero_grad()
+            for chunk in group:
+                batch = train.batch(chunk.tolist()).to(self.device)
+                with self._autocast():
+                    logits = logits_of(self.model, batch)
+                loss = self.task.loss(logits.float(), batch.outcomes) * len(chunk)
+                (loss / patients).backward()
+                total += float(loss.detach())
+            self._pull_to_start()
+            nn.utils.clip_grad_norm_(self.weights, self.settings.clip_gradient)
+            self.optimiser.step()
+        return total / len(train)
+
+    def _pull_to_start(self) -> None:
+        if not self.proximal_strength:
+            return
+        for weight, start in zip(self.weights, self.start, strict=True):
+            if weight.grad is not None:
+                weight.grad.add_(weight.detach() - start, alpha=self.proximal_strength)
+
+    def _loss_on(self, validation: Cohort | None) -> float | None:
+        if validation is None or not len(validation):
+            return None
+        logits, outcomes = predict_logits(self.model, validation, device=self.device)
+        return float(self.task.loss(logits, outcomes))
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        enabled = self.settings.bf16 and self.device.type == "cuda"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
+
+
+def logits_of(model: Model, batch: Batch) -> Float[Tensor, "B K"]:
+    """Logits for a batch, whether the model reads one modality or several."""
+    return model(batch.inputs[model.modality]) if isinstance(model, LegoBlock) else model(batch)
+
+
+@torch.no_grad()
+def predict_logits(
+    model: Model, cohort: Cohort, *, device: torch.device | None = None, batch_size: int = 256
+) -> tuple[Float[Tensor, "B K"], Float[Tensor, "B O"]]:
+    """Logits and outcomes of every patient, in order; the model is left in evaluation mode."""
+    device = device or torch.device("cpu")
+    model.eval()
+    logits, outcomes = [], []
+    for start in range(0, len(cohort), batch_size):
+        batch = cohort.batch(range(start, min(start + batch_size, len(cohort)))).to(device)
+        logits.append(logits_of(model, batch).float().cpu())
+        outcomes.append(batch.outcomes.cpu())
+    return torch.cat(logits), torch.cat(outcomes)
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[torch.Generator]:
+    """Dropout and the order of patients from one seed; the caller's randomness is left alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield torch.Generator().manual_seed(seed)
+
+
+def _in_groups(chunks: list[Tensor], size: int) -> list[list[Tensor]]:
+    return [chunks[start : start + size] for start in range(0, len(chunks), size)]
+
+
+def _check_any(train: Cohort) -> None:
+    if not len(train):
+        raise DataError(
+            "There is no training patient for this model. Check which modality the site holds, and the "
+            "split (keys 'split' of site.toml and of the plan)."
+        )

@@ -1,0 +1,101 @@
+"""The trunk: all of a block that does not depend on its modality, and the contract on its sizes."""
+
+from typing import final
+
+import torch
+from jaxtyping import Complex, Float
+from pydantic import Field
+from torch import Tensor, nn
+
+from lego_core.attention import FeedForward, FrequencyCrossAttention, Memory
+from lego_core.component import Component
+from lego_core.spectral import normalise_spectrum, to_frequency, to_signal
+
+
+@final
+class LatentContract(Component):
+    """What all blocks of a run share, so that they can be merged.
+
+    Args:
+        num_latents: Number of latents L.
+        latent_dim: Width D of a latent.
+        depth: How often the latent asks the tokens.
+        num_heads: Heads H of the attention; must divide `latent_dim`.
+        feed_forward_factor: Inner width of the feed-forward, in multiples of D.
+        dropout: Probability of dropout in attention and feed-forward, in [0, 1).
+        share_weights: One attention and feed-forward for all passes, or one each.
+        residual: Add what was read to the latent, or put it in its place.
+    """
+
+    num_latents: int = Field(default=8, ge=1)
+    latent_dim: int = Field(default=32, ge=2)
+    depth: int = Field(default=2, ge=1)
+    num_heads: int = Field(default=4, ge=1)
+    feed_forward_factor: int = Field(default=2, ge=1)
+    dropout: float = Field(default=0.1, ge=0, lt=1)
+    share_weights: bool = True
+    residual: bool = True
+
+
+@final
+class Head(nn.Module):
+    """Read the frequency domain: mean over the latents of the real part, LayerNorm, Linear.
+
+    Shapes:
+        latent_freq  (B, L, D)  complex
+        returns      (B, K)     logits
+    """
+
+    def __init__(self, latent_dim: int, num_outputs: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(latent_dim)
+        self.linear = nn.Linear(latent_dim, num_outputs)
+
+    def forward(self, latent_freq: Complex[Tensor, "B L D"]) -> Float[Tensor, "B K"]:
+        """Turn a latent into logits."""
+        return self.linear(self.norm(latent_freq.real.mean(dim=1)))
+
+
+@final
+class Trunk(nn.Module):
+    """Everything in a block that does not depend on its modality; the common start.
+
+    Args:
+        contract: Sizes shared by all blocks of a run.
+        num_outputs: Number of outputs K of the task.
+    """
+
+    def __init__(self, contract: LatentContract, num_outputs: int) -> None:
+        super().__init__()
+        own = 1 if contract.share_weights else contract.depth
+        dim, dropout = contract.latent_dim, contract.dropout
+        self.depth = contract.depth
+        self.latent = nn.Parameter(torch.randn(contract.num_latents, dim))
+        self.attentions = nn.ModuleList(
+            FrequencyCrossAttention(
+                dim, num_heads=contract.num_heads, dropout=dropout, residual=contract.residual
+            )
+            for _ in range(own)
+        )
+        self.feed_forwards = nn.ModuleList(
+            FeedForward(dim, factor=contract.feed_forward_factor, dropout=dropout) for _ in range(own)
+        )
+        self.head = Head(dim, num_outputs)
+
+    def start(self, num_patients: int) -> Complex[Tensor, "B L D"]:
+        """The spectrum of the learned initial latent, once per patient."""
+        return to_frequency(self.latent).expand(num_patients, -1, -1)
+
+    def read(
+        self, latent_freq: Complex[Tensor, "B L D"], memory: Memory, *, pass_index: int
+    ) -> Complex[Tensor, "B L D"]:
+        """Ask a modality once more.
+
+        Every pass but a block's first returns to the signal domain before it asks, so
+        what one block hands to the next still carries its phase.
+        """
+        own = pass_index % len(self.attentions)
+        if pass_index > 0:
+            latent_freq = to_frequency(to_signal(latent_freq))
+        latent_freq = self.attentions[own](normalise_spectrum(latent_freq), memory)
+        return self.feed_forwards[own](latent_freq)
