@@ -10,7 +10,7 @@ from lego_core.assemble import build_block, build_fuse, build_models
 from lego_core.block import LegoBlock
 from lego_core.errors import DataError
 from lego_core.evaluation import evaluate
-from lego_core.exchangeable import exchanged
+from lego_core.exchangeable import declared, exchanged, parts
 from lego_core.fuse import LegoFuse
 from lego_core.protocol import (
     Agreement,
@@ -27,7 +27,7 @@ from lego_core.protocol import (
     check_tensors,
 )
 from lego_core.records import Cohort, ModalitySchema
-from lego_core.statistics import FeatureStatistics, OutcomeStatistics
+from lego_core.statistics import FeatureStatistics
 from lego_core.tasks import Task
 from lego_core.training import Trainer, TrainingSettings, predict_logits
 from lego_core.update import BlockUpdate, to_vector
@@ -39,14 +39,20 @@ def offer(site: Site) -> Letter:
     wanted = [name for name in site.plan.modalities if name in site.cohort.schemas]
     offers = {
         name: ModalityOffer(
-            schema_here=site.cohort.schemas[name], patients=len(train.holding(name)) // 10 * 10
+            schema_here=site.cohort.schemas[name],
+            patients=len(train.holding(name)) // 10 * 10,
+            trains=len(train.holding(name)) > 0,
         )
         for name in wanted
         if len(site.cohort.holding(name))
     }
     paired = len(train.with_several(wanted))
     return Offer(
-        site=site.file.name, plan=site.plan.name, modalities=offers, paired_patients=paired // 10 * 10
+        site=site.file.name,
+        plan=site.plan.name,
+        modalities=offers,
+        paired_patients=paired // 10 * 10,
+        paired=paired > 0,
     ).letter()
 
 
@@ -54,8 +60,8 @@ def statistics(site: Site, question: AskStatistics) -> Letter:
     """Give the sums behind normalisation and time bins, over the site's training patients."""
     schemas = {question.modality: question.schema_of_group}
     cohort = _in_agreed_form(site, schemas).part("train").holding(question.modality)
-    features = FeatureStatistics.from_cohort(cohort, question.modality)
-    outcomes = OutcomeStatistics.from_cohort(cohort, site.plan.task)
+    features = FeatureStatistics.of(cohort, question.modality)
+    outcomes = site.plan.task.summarise(cohort)
     tensors = features.to_tensors() | outcomes.to_tensors()
     return Statistics(modality=question.modality).letter(tensors)
 
@@ -130,16 +136,20 @@ def _answer(
         train, validation if question.to_the_end else None, seed=plan.seed * 10_000 + question.round
     )
     difference = {name: tensor - received[name] for name, tensor in exchanged(model).items()}
-    update = BlockUpdate(to_vector(difference) * len(train), float(len(train)))
-    protected = plan.privacy.protect(update, received)
+    weight = float(len(train))
+    protected = {}
+    for names in parts(model).values():
+        like = {name: received[name] for name in names}
+        own = to_vector({name: difference[name] for name in names})
+        protected |= plan.privacy.protect(BlockUpdate(own * weight, weight), like).tensors
     progress = scored.model_copy(
         update={
             "train_losses": tuple(epoch.train_loss for epoch in epochs),
             "seconds": time.monotonic() - started,
         }
     )
-    letter = Update(weight=protected.weight, progress=progress).letter(protected.tensors)
-    check_tensors(letter, plan.privacy.declared(received), sender=f"Site '{site.file.name}'")
+    letter = Update(weight=weight, progress=progress).letter(protected)
+    check_tensors(letter, declared(plan.privacy, model), sender=f"Site '{site.file.name}'")
     return letter
 
 

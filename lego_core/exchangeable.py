@@ -1,8 +1,15 @@
-"""Which tensors of a model travel: those that are trained, and running statistics of a user's encoder."""
+"""Which tensors of a model travel, and which of them are aggregated together.
 
-from collections.abc import Mapping
+A *part* is the unit of aggregation and of privacy: the sites that contribute to one part
+contribute to all of it. A block has two parts, its trunk (which a seed phase aggregates over
+all modalities) and its own; a fused model has one per block, and its head.
+"""
 
 from torch import Tensor, nn
+
+from lego_core.block import LegoBlock
+from lego_core.fuse import LegoFuse
+from lego_core.privacy import Declared, Privacy
 
 AGREED = ("feature_mean", "feature_stddev")  # the same at all sites by agreement, never trained
 
@@ -10,8 +17,8 @@ AGREED = ("feature_mean", "feature_stddev")  # the same at all sites by agreemen
 def exchanged(model: nn.Module) -> dict[str, Tensor]:
     """The tensors of a model that sites train and a server aggregates, by name.
 
-    Left out: what is frozen, what the sites agreed on, and whole numbers (the step counter of
-    a BatchNorm, which has no meaning across sites).
+    They share memory with the model. Left out: what is frozen, what the sites agreed on, and
+    whole numbers (the step counter of a BatchNorm, which has no meaning across sites).
     """
     trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     running = {
@@ -22,8 +29,22 @@ def exchanged(model: nn.Module) -> dict[str, Tensor]:
     return {name: tensor.detach() for name, tensor in (trained | running).items()}
 
 
-def load_exchanged(model: nn.Module, tensors: Mapping[str, Tensor]) -> None:
-    """Put exchanged tensors back into a model, in place."""
-    own = exchanged(model)
-    for name, tensor in tensors.items():
-        own[name].copy_(tensor)
+def parts(model: LegoBlock | LegoFuse) -> dict[str, tuple[str, ...]]:
+    """The names of the exchanged tensors, part by part."""
+    names = sorted(exchanged(model))
+    if isinstance(model, LegoBlock):
+        trunk = tuple(name for name in names if name.startswith("trunk."))
+        return {"trunk": trunk, "own": tuple(name for name in names if name not in trunk)}
+    starts = {modality: f"blocks.{modality}." for modality in model.modalities} | {"head": "head."}
+    return {
+        part: tuple(name for name in names if name.startswith(start)) for part, start in starts.items()
+    }
+
+
+def declared(privacy: Privacy, model: LegoBlock | LegoFuse) -> Declared:
+    """All tensors that may leave a site that trains this model: known before any training."""
+    tensors = exchanged(model)
+    listed: Declared = {}
+    for names in parts(model).values():
+        listed |= privacy.declared({name: tensors[name] for name in names})
+    return listed

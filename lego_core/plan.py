@@ -131,13 +131,14 @@ class Participation(Component):
     """Who must be there, and how long anybody is waited for.
 
     Args:
-        sites: Number of sites to wait for at the start; those present when the wait ends if fewer.
+        sites: Number of sites to wait for at the start; if the wait ends with fewer, the run
+            goes on with those. If not given: as many as the plan's simulation has, or one.
         wait_seconds: How long to wait for them.
         smallest_group: Fewest sites that must answer in a modality's round.
         round_seconds: How long to wait for the answers of a round.
     """
 
-    sites: int = Field(default=1, ge=1)
+    sites: int | None = Field(default=None, ge=1)
     wait_seconds: float = Field(default=120.0, gt=0)
     smallest_group: int = Field(default=1, ge=1)
     round_seconds: float = Field(default=900.0, gt=0)
@@ -231,6 +232,12 @@ class RunPlan(Component):
                 "modality out of the hospitals"
             )
         return self
+
+    @property
+    def expected_sites(self) -> int:
+        """How many sites to wait for at the start."""
+        simulated = self.simulation.num_hospitals if self.simulation else 1
+        return self.participation.sites or simulated
 
     def training_of(self, modality: str) -> TrainingSettings:
         """The training settings with what this modality overrides."""

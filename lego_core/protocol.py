@@ -151,10 +151,12 @@ class ModalityOffer(Component):
     Args:
         schema_here: Layout and features at this site.
         patients: How many training patients have it, rounded down to tens.
+        trains: Whether any training patient has it.
     """
 
     schema_here: ModalitySchema
     patients: int = Field(ge=0)
+    trains: bool
 
 
 @final
@@ -169,6 +171,7 @@ class Offer(AbstractMessage):
         plan: Name of the plan the site has read.
         modalities: What it holds.
         paired_patients: Training patients with more than one modality, rounded down to tens.
+        paired: Whether there is any such patient.
     """
 
     kind: ClassVar[str] = "offer"
@@ -176,6 +179,7 @@ class Offer(AbstractMessage):
     plan: str
     modalities: dict[str, ModalityOffer]
     paired_patients: int = Field(ge=0)
+    paired: bool
 
 
 @final

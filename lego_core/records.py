@@ -192,6 +192,10 @@ class Cohort:
         """The patients of one part of the split."""
         return self.keep(record for record in self.records if record.part == part)
 
+    def marked(self, part: Part) -> "Cohort":
+        """The same patients, all in this part of the split."""
+        return self.keep(replace(record, part=part) for record in self.records)
+
     def holding(self, *modalities: str) -> "Cohort":
         """The patients who have every one of these modalities."""
         return self.keep(r for r in self.records if all(name in r.modalities for name in modalities))

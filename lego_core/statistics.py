@@ -87,7 +87,7 @@ class FeatureStatistics:
 
     def __add__(self, other: "FeatureStatistics") -> "FeatureStatistics":
         if self.features != other.features:
-            pairs = enumerate(zip_longest(self.features, other.features), start=1)
+            pairs = enumerate(zip_longest(self.features, other.features, fillvalue="(none)"), start=1)
             place, (first, second) = next((place, pair) for place, pair in pairs if pair[0] != pair[1])
             raise ShapeError(
                 f"Statistics of {len(self.features)} and of {len(other.features)} features cannot be added: "
@@ -117,8 +117,8 @@ class FeatureStatistics:
         Raises:
             ProtocolError: If a sum is absent, unknown, of the wrong length or not finite.
         """
-        shape = (len(features),)
-        return cls(features, **_read(tensors, shapes={"count": shape, "total": shape, "total_squares": shape}))
+        shapes = {name: (len(features),) for name in ("count", "total", "total_squares")}
+        return cls(features, **_read(tensors, shapes=shapes))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -213,5 +213,7 @@ def _read(tensors: Mapping[str, Tensor], *, shapes: Mapping[str, tuple[int, ...]
         )
     odd = next((name for name, tensor in tensors.items() if not tensor.isfinite().all()), None)
     if odd is not None:
-        raise ProtocolError(f"Statistics '{odd}' arrived with values that are not finite. Ask the site to look.")
+        raise ProtocolError(
+            f"Statistics '{odd}' arrived with values that are not finite. Ask the site to look."
+        )
     return {name: tensor.double() for name, tensor in tensors.items()}

@@ -103,10 +103,10 @@ def fit_block(
     Raises:
         DataError: If no training patient has the modality.
     """
-    train = train.holding(block.modality)
+    train = train.marked("train").holding(block.modality)
     validation = validation and validation.holding(block.modality)
     _check_any(train)
-    block.normalise_with(FeatureStatistics.from_cohort(train, block.modality).normalisation())
+    block.normalise_with(FeatureStatistics.of(train, block.modality).normalisation())
     trainer = Trainer(block, task=task, settings=settings or TrainingSettings(), device=device)
     trainer.fit(train, validation, seed=seed, on_epoch=on_epoch)
     return block

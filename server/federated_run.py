@@ -1,0 +1,149 @@
+"""A federation's flow, in reading order: agree, train blocks, merge, fuse, evaluate."""
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+from typing import final
+
+from lego_core.assemble import build_block, build_fuse, build_merge, build_models
+from lego_core.block import LegoBlock
+from lego_core.errors import LegoError, RunError
+from lego_core.evaluation import EvaluationReport, ModelSet, pool
+from lego_core.mergeability import mergeability
+from lego_core.plan import RunPlan
+from lego_core.protocol import Agreement, AskReport, SiteReport
+from lego_core.run_report import LeftOut, MergeabilityPair, SiteCharts
+from server.agreement import Agreed, agree
+from server.exchange import Answer, Exchange, Question
+from server.learner import Learner
+from server.participants import Participant, gather
+from server.rounds import Phase, Rounds
+
+
+@final
+class FederatedRun:
+    """One run of one plan.
+
+    Args:
+        plan: What to do.
+        exchange: How to reach the sites.
+        folder: Where finished rounds are kept.
+    """
+
+    def __init__(self, plan: RunPlan, exchange: Exchange, folder: Path) -> None:
+        self.plan = plan
+        self.exchange = exchange
+        self.folder = folder
+        self.participants: list[Participant] = []
+        self.learners: list[Learner] = []
+        self.mergeability: list[MergeabilityPair] = []
+        self.charts: list[SiteCharts] = []
+        self._agreed: Agreed | None = None
+
+    @property
+    def agreed(self) -> Agreed:
+        """What the sites agreed on; asks them the first time."""
+        if self._agreed is None:
+            self.participants = gather(self.exchange, self.plan)
+            self._agreed = agree(self.participants, plan=self.plan, exchange=self.exchange)
+        return self._agreed
+
+    @property
+    def agreement(self) -> Agreement | None:
+        """What the sites agreed on, as far as the run has come."""
+        return self._agreed.agreement if self._agreed else None
+
+    def train_blocks(self) -> list[LegoBlock]:
+        """Train one global block per modality, each over its sites, all in the same rounds."""
+        agreed, plan = self.agreed, self.plan
+        learners = []
+        for modality, members in agreed.members.items():
+            block = build_block(plan, agreed.agreement, modality)
+            block.normalise_with(agreed.normalisations[modality])
+            trainers = [one for one in members if one.trains_block(modality, plan)]
+            learners.append(Learner(modality, block, members=trainers, plan=plan))
+        self._train(learners, phase="blocks")
+        return [learner.model for learner in learners if isinstance(learner.model, LegoBlock)]
+
+    def merge(self, blocks: Sequence[LegoBlock]) -> ModelSet:
+        """Merge the blocks without any training, and forecast how well they go together."""
+        trunks = {block.modality: dict(block.trunk.named_parameters()) for block in blocks}
+        self.mergeability = [
+            MergeabilityPair(first=one, second=other, forecast=mergeability(trunks[one], trunks[other]))
+            for one, other in combinations(trunks, 2)
+        ]
+        forecast = [pair.model_dump() for pair in self.mergeability]
+        names = [block.modality for block in blocks]
+        self.exchange.log.write("merged", {"modalities": names, "mergeability": forecast})
+        return ModelSet(build_merge(self.plan, blocks))
+
+    def fuse(self, models: ModelSet) -> ModelSet:
+        """Fine-tune the blocks together at the sites that hold paired patients, if the plan asks."""
+        if self.plan.fuse is None:
+            return models
+        agreed = self.agreed
+        members = [one for one in self.participants if one.offer.paired and self._holds_several(one)]
+        if not members:
+            raise RunError(
+                f"Plan '{self.plan.name}' asks for fuse rounds and no site has training patients with "
+                "several modalities. Invite one that has, or take [fuse] out of the plan."
+            )
+        blocks = [models.merged.blocks[name] for name in agreed.agreement.schemas]
+        learner = Learner("fused", build_fuse(self.plan, blocks), members=members, plan=self.plan)
+        self._train([learner], phase="fuse")
+        return ModelSet(models.merged, learner.model)
+
+    def evaluate(self, models: ModelSet) -> EvaluationReport:
+        """Have every site score every model and subset of modalities it can, and pool the scores."""
+        exchange, agreed, log = self.exchange, self.agreed, self.exchange.log
+        questions = [self._ask_report(one, models) for one in self.participants if self._held(one)]
+        asked = [[question.site, ""] for question in questions]
+        log.write("round-started", {"phase": "evaluate", "round": 1, "rounds": 1, "asked": asked})
+        answers = exchange.ask(
+            questions,
+            timeout_seconds=self.plan.participation.round_seconds,
+            doing={"phase": "evaluate", "round": 1},
+        )
+        reports: dict[str, SiteReport] = {}
+        for answer in answers:
+            try:
+                reports[answer.question.site] = _read_report(answer)
+            except LegoError as error:
+                log.leave_out(
+                    LeftOut(
+                        site=answer.question.site, phase="evaluate", round=1, declined=answer.declined,
+                        reason=error.public,
+                    )
+                )  # fmt: skip
+        if not reports:
+            raise RunError("No site could evaluate the models. See who was left out and why.")
+        self.charts = [SiteCharts(site=site, rows=reports[site].charts) for site in sorted(reports)]
+        log.write("evaluated", {"sites": sorted(reports)})
+        task = agreed.agreement.task
+        return pool(reports, metric=task.metric, modalities=list(agreed.agreement.schemas))
+
+    def _train(self, learners: list[Learner], *, phase: Phase) -> None:
+        self.learners += learners
+        Rounds(self.plan, self.exchange, self.folder, self.agreed.agreement, phase).run(learners)
+
+    def _held(self, one: Participant) -> tuple[str, ...]:
+        """The modalities that a site holds in the agreed form."""
+        return tuple(name for name, members in self.agreed.members.items() if one in members)
+
+    def _holds_several(self, one: Participant) -> bool:
+        return len(self._held(one)) > 1
+
+    def _ask_report(self, one: Participant, models: ModelSet) -> Question:
+        held, agreement = self._held(one), self.agreed.agreement
+        question = AskReport(agreement=agreement, modalities=held, with_fused=models.fused is not None)
+        needed = build_models(self.plan, agreement, held, with_fused=models.fused is not None)
+        state = models.state_dict()
+        return Question(
+            one.node_id, one.site, question.letter({name: state[name] for name in needed.state_dict()})
+        )
+
+
+def _read_report(answer: Answer) -> SiteReport:
+    if answer.letter is None:
+        raise RunError(answer.reason)
+    return SiteReport.read(answer.letter)

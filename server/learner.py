@@ -1,0 +1,133 @@
+"""One model that sites train together: its weights, its members, its best round."""
+
+import copy
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor
+
+from lego_core.aggregation import ServerState
+from lego_core.block import LegoBlock
+from lego_core.exchangeable import exchanged, parts
+from lego_core.fuse import LegoFuse
+from lego_core.plan import RunPlan
+from lego_core.privacy import ProtectedUpdate
+from lego_core.protocol import Letter, Progress, Update
+from lego_core.update import BlockUpdate, to_named, to_vector
+from server.participants import Participant
+
+
+@final
+class Learner:
+    """A block of one modality, or the fused model, between its rounds.
+
+    Args:
+        name: Name of the modality, or `fused`.
+        model: The global model; trained in place, round by round.
+        members: The sites that train it.
+        plan: The run's plan.
+    """
+
+    def __init__(
+        self, name: str, model: LegoBlock | LegoFuse, *, members: Sequence[Participant], plan: RunPlan
+    ) -> None:
+        self.name = name
+        self.model = model
+        self.members = list(members)
+        self.plan = plan
+        self.done = False
+        self.rounds = 0
+        self.best_round = 0
+        self._best_loss = float("inf")
+        self._best_state = copy.deepcopy(model.state_dict())
+        self._states: dict[str, ServerState] = {}
+
+    def judge(self, progress: Sequence[Progress]) -> float | None:
+        """Take note of how the current weights did on the sites' validation patients.
+
+        Returns:
+            Their mean validation loss; None if no site has validation patients.
+        """
+        patients = sum(one.validation_patients for one in progress)
+        if not patients:
+            return None
+        loss = sum(one.validation_loss for one in progress) / patients
+        if loss < self._best_loss:
+            self._best_loss, self.best_round = loss, self.rounds
+            self._best_state = copy.deepcopy(self.model.state_dict())
+        return loss
+
+    def keep_best(self) -> None:
+        """End with the weights of the best round; with the last ones if nobody could judge."""
+        if self._best_loss < float("inf"):
+            self.model.load_state_dict(self._best_state)
+        else:
+            self.best_round = self.rounds
+        self.model.eval()
+
+    @property
+    def num_parameters(self) -> int:
+        """How many parameters the sites train."""
+        return sum(tensor.numel() for tensor in exchanged(self.model).values())
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        """Whose weights the model holds."""
+        return (self.model.modality,) if isinstance(self.model, LegoBlock) else self.model.modalities
+
+    def absorb(self, letters: Sequence[Letter], *, parts_of_own: Sequence[str] | None = None) -> None:
+        """Aggregate checked updates, part by part, in the order in which they are given.
+
+        Args:
+            parts_of_own: The parts to aggregate; all if not given.
+        """
+        for part in parts_of_own or parts(self.model):
+            self.move(part, reveal_part(self.model, part, letters, self.plan))
+
+    def move(self, part: str, updates: Sequence[BlockUpdate]) -> None:
+        """Move one part of the model by what the sites learned."""
+        if not updates:
+            return
+        own = exchanged(self.model)
+        like = {name: own[name] for name in parts(self.model)[part]}
+        state = self._states.get(part) or ServerState()
+        vector, self._states[part] = self.plan.aggregation.aggregate(to_vector(like), updates, state=state)
+        with torch.no_grad():
+            for name, tensor in to_named(vector, like).items():
+                own[name].copy_(tensor)
+
+    def state(self) -> dict[str, Tensor]:
+        """The whole state, to save."""
+        return self.model.state_dict()
+
+    def model_for(self, modalities: Sequence[str]) -> LegoBlock | LegoFuse:
+        """The model as a site with these modalities sees it: a fused one without the other blocks."""
+        if isinstance(self.model, LegoBlock) or tuple(modalities) == self.model.modalities:
+            return self.model
+        part = copy.deepcopy(self.model)
+        for name in set(self.model.modalities) - set(modalities):
+            del part.blocks[name]
+        return part
+
+    def state_for(self, modalities: Sequence[str]) -> dict[str, Tensor]:
+        """What a site with these modalities needs, and no more."""
+        return self.model_for(modalities).state_dict()
+
+
+def reveal_part(
+    model: LegoBlock | LegoFuse, part: str, letters: Sequence[Letter], plan: RunPlan
+) -> list[BlockUpdate]:
+    """What may be read of one part of the sites' updates, under the privacy plan.
+
+    A site that lacks a modality sends nothing for its block, and takes no part in it.
+    """
+    own = exchanged(model)
+    like = {name: own[name] for name in parts(model)[part]}
+    wanted = plan.privacy.declared(like)
+    protected = [
+        ProtectedUpdate({name: letter.tensors[name] for name in wanted}, Update.read(letter).weight)
+        for letter in letters
+        if wanted.keys() <= letter.tensors.keys()
+    ]
+    return plan.privacy.reveal(protected, like) if protected else []

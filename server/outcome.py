@@ -1,0 +1,74 @@
+"""How a run ends: with a report, whether it went well or not."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from lego_core.bundle import versions
+from lego_core.errors import LegoError
+from lego_core.evaluation import EvaluationReport
+from lego_core.report import render_page
+from lego_core.run_report import RunReport
+from server.federated_run import FederatedRun
+
+
+@contextmanager
+def recorded(run: FederatedRun, output: Path) -> Iterator[None]:
+    """Write the report and the last line of the diary, also when the run breaks.
+
+    An error goes on its way afterwards, so that Flower knows that the run failed.
+    """
+    plan, log = run.plan, run.exchange.log
+    log.write("run-started", {"plan": plan.name, "privacy": plan.privacy.kind, "claim": plan.privacy.claim})
+    try:
+        yield
+    except BaseException as error:
+        reason = error.public if isinstance(error, LegoError) else f"{type(error).__name__}: {error}"
+        failed = make_report(run, results=None, reason=reason)
+        (output / "report.json").write_text(json.dumps(failed.model_dump(mode="json"), indent=1))
+        _finish(run, output, failed, bundle="")
+        raise
+    done = RunReport.model_validate_json((output / "bundle" / "report.json").read_bytes())
+    _finish(run, output, done, bundle=str(output / "bundle"))
+
+
+def make_report(run: FederatedRun, *, results: EvaluationReport | None, reason: str = "") -> RunReport:
+    """Everything the run has to tell.
+
+    Args:
+        results: The pooled scores; None if the run failed.
+        reason: Why it failed.
+    """
+    plan, log = run.plan, run.exchange.log
+    agreement = run.agreement
+    absences = "complete-with-absences" if log.left_out else "complete"
+    return RunReport(
+        plan=plan.name,
+        description=plan.description,
+        task=plan.task.kind,
+        status=absences if results else "failed",
+        reason=reason,
+        started=log.started.isoformat(timespec="seconds"),
+        seconds=round(log.seconds, 1),
+        privacy_kind=plan.privacy.kind,
+        privacy_claim=plan.privacy.claim,
+        sites=tuple(one.summary() for one in run.participants),
+        left_out=tuple(log.left_out),
+        features={name: len(schema.features) for name, schema in agreement.schemas.items()} if agreement else {},
+        bin_edges_days=tuple(getattr(agreement.task, "bin_edges_days", None) or ()) if agreement else (),
+        rounds=tuple(log.rounds),
+        learning=tuple(log.learning),
+        kept_rounds={learner.name: learner.best_round for learner in run.learners},
+        parameters={learner.name: learner.num_parameters for learner in run.learners},
+        mergeability=tuple(run.mergeability),
+        results=results,
+        charts=tuple(run.charts),
+        versions=versions(),
+    )
+
+
+def _finish(run: FederatedRun, output: Path, report: RunReport, *, bundle: str) -> None:
+    (output / "report.html").write_text(render_page(report), encoding="utf-8")
+    ended = {"status": report.status, "reason": report.reason, "bundle": bundle}
+    run.exchange.log.write("finished", ended)

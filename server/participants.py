@@ -1,0 +1,115 @@
+"""Who is here, with what: waiting for sites, hearing their offers, and who may do what."""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from lego_core.errors import LegoError, RunError
+from lego_core.plan import RunPlan
+from lego_core.protocol import AskOffer, Offer
+from lego_core.run_report import LeftOut, SiteSummary
+from server.exchange import Answer, Exchange, Question
+
+
+@dataclass(frozen=True)
+class Participant:
+    """A site that takes part."""
+
+    site: str
+    node_id: int
+    offer: Offer
+
+    def holds(self, modality: str) -> bool:
+        """Whether any patient here has this modality."""
+        return modality in self.offer.modalities
+
+    def held(self, modalities: Iterable[str]) -> tuple[str, ...]:
+        """Those of the modalities that the site holds, in the given order."""
+        return tuple(name for name in modalities if self.holds(name))
+
+    def trains_block(self, modality: str, plan: RunPlan) -> bool:
+        """Whether its patients take part in the training of this block."""
+        if self.offer.paired and not plan.rounds.paired_sites_train_blocks:
+            return False
+        return self.holds(modality) and self.offer.modalities[modality].trains
+
+    def summary(self) -> SiteSummary:
+        """What the report says of the site."""
+        patients = {name: offer.patients for name, offer in self.offer.modalities.items()}
+        return SiteSummary(site=self.site, patients=patients, paired_patients=self.offer.paired_patients)
+
+
+def gather(exchange: Exchange, plan: RunPlan) -> list[Participant]:
+    """Wait for the sites, hear their offers, and give those that take part, by name.
+
+    Raises:
+        RunError: If no site comes, or none has anything to offer.
+    """
+    node_ids = _wait_for_sites(exchange, plan)
+    questions = [Question(node_id, f"node-{node_id}", AskOffer().letter()) for node_id in node_ids]
+    answers = exchange.ask(
+        questions, timeout_seconds=plan.participation.round_seconds, doing={"phase": "offer", "round": 0}
+    )
+    participants: dict[str, Participant] = {}
+    for answer in answers:
+        participant = _hear(answer, plan=plan, exchange=exchange, taken=participants.keys())
+        if participant:
+            participants[participant.site] = participant
+    if not participants:
+        reasons = "; ".join(sorted({left.reason for left in exchange.log.left_out})) or "nobody was there"
+        raise RunError(
+            f"None of {len(node_ids)} sites takes part in plan '{plan.name}'. Their reasons: {reasons}"
+        )
+    return [participants[site] for site in sorted(participants)]
+
+
+def _hear(
+    answer: Answer, *, plan: RunPlan, exchange: Exchange, taken: Iterable[str]
+) -> Participant | None:
+    log, node_id = exchange.log, answer.question.node_id
+    site, reason = answer.question.site, answer.reason
+    if answer.letter:
+        try:
+            offer = Offer.read(answer.letter)
+            site, reason = offer.site, _why_not(offer, plan=plan, taken=taken)
+            if not reason:
+                patients = {name: one.patients for name, one in offer.modalities.items()}
+                heard = {"modalities": patients, "paired_patients": offer.paired_patients}
+                log.write("offer", {"site": site, **heard})
+                return Participant(site, node_id, offer)
+        except LegoError as error:
+            reason = error.public
+    log.leave_out(LeftOut(site=site, phase="offer", round=0, declined=answer.declined, reason=reason))
+    return None
+
+
+def _why_not(offer: Offer, *, plan: RunPlan, taken: Iterable[str]) -> str:
+    if offer.plan != plan.name:
+        return (
+            f"Site '{offer.site}' has read plan '{offer.plan}' and this run follows '{plan.name}'. Give "
+            "the site the bundle of this run."
+        )
+    if offer.site in taken:
+        return f"Two sites call themselves '{offer.site}'. Give one of them another name in site.toml."
+    if not offer.modalities:
+        return (
+            f"Site '{offer.site}' holds none of the plan's modalities {sorted(plan.modalities)}. Check the "
+            "names in its site.toml."
+        )
+    return ""
+
+
+def _wait_for_sites(exchange: Exchange, plan: RunPlan) -> Sequence[int]:
+    wanted = plan.expected_sites
+    start = said = time.monotonic()
+    while True:
+        node_ids = exchange.node_ids()
+        waited = time.monotonic() - start
+        if len(node_ids) >= wanted or waited > plan.participation.wait_seconds:
+            return node_ids
+        if time.monotonic() - said > 5:
+            said = time.monotonic()
+            missing = [f"{wanted - len(node_ids)} of {wanted} sites"]
+            limits = {"seconds": round(waited), "limit_seconds": plan.participation.wait_seconds}
+            exchange.log.write("waiting", {"phase": "offer", "round": 0, "for": missing, **limits})
+        time.sleep(1)

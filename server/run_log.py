@@ -1,0 +1,56 @@
+"""The diary of a run: one JSON line per event, on the coordinator's disk as it happens.
+
+Whoever wants to know what a run is doing, or did, reads this file and nothing else. The
+report is made from the same events.
+"""
+
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lego_core.run_report import LearningPoint, LeftOut, RoundSummary
+
+
+class RunLog:
+    """Write events down, and keep those that the report is made of.
+
+    Args:
+        path: The file; it is started anew.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lines = path.open("w", encoding="utf-8")
+        self.started = datetime.now(UTC)
+        self.left_out: list[LeftOut] = []
+        self.learning: list[LearningPoint] = []
+        self.rounds: list[RoundSummary] = []
+
+    def write(self, event: str, fields: Mapping[str, object]) -> None:
+        """Write one event; it is on the disk when this returns."""
+        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **fields}
+        self._lines.write(json.dumps(line) + "\n")
+        self._lines.flush()
+        os.fsync(self._lines.fileno())
+
+    def leave_out(self, left_out: LeftOut) -> None:
+        """A site takes no part in something, and why."""
+        self.left_out.append(left_out)
+        self.write("left-out", left_out.model_dump())
+
+    def answered(self, point: LearningPoint) -> None:
+        """A site's answer in a round was taken."""
+        self.learning.append(point)
+        self.write("answered", point.model_dump())
+
+    def round_finished(self, summary: RoundSummary, *, best_round: int) -> None:
+        """A block's round is aggregated and on the disk."""
+        self.rounds.append(summary)
+        self.write("round-finished", {**summary.model_dump(), "best_round": best_round})
+
+    @property
+    def seconds(self) -> float:
+        """Time since the run started."""
+        return (datetime.now(UTC) - self.started).total_seconds()
