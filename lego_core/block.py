@@ -9,8 +9,8 @@ Read it from the bottom of the picture:
 """
 
 import hashlib
-from collections.abc import Iterable
-from typing import final
+from collections.abc import ItemsView, Iterable, ValuesView
+from typing import cast, final
 
 import torch
 from jaxtyping import Complex, Float
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lego_core.attention import Memory, TokenMemory, check_heads
 from lego_core.encoders._contract import AbstractEncoder
-from lego_core.errors import MergeError
+from lego_core.errors import MergeError, ShapeError
 from lego_core.records import Inputs, ModalitySchema
 from lego_core.statistics import Normalisation
 from lego_core.trunk import LatentContract, Trunk
@@ -74,10 +74,12 @@ class LegoBlock(nn.Module):
             torch.manual_seed(_seed_of(modality, seed))
             self.encoder = encoder.build(schema) if isinstance(encoder, AbstractEncoder) else encoder
             self.token_memory = TokenMemory(
-                self.encoder.token_dim, latent_dim=contract.latent_dim, num_heads=contract.num_heads
+                _token_dim(self.encoder, modality),
+                latent_dim=contract.latent_dim,
+                num_heads=contract.num_heads,
             )
-        self.register_buffer("feature_mean", torch.zeros(schema.num_features))
-        self.register_buffer("feature_stddev", torch.ones(schema.num_features))
+        self.feature_mean = nn.Buffer(torch.zeros(schema.num_features))
+        self.feature_stddev = nn.Buffer(torch.ones(schema.num_features))
 
     def normalise_with(self, normalisation: Normalisation) -> None:
         """Take over the means and spreads that the sites of this modality agreed on."""
@@ -86,10 +88,8 @@ class LegoBlock(nn.Module):
 
     def remember(self, inputs: Inputs) -> Memory:
         """Run the encoder, once, and compute the keys and values of its tokens."""
-        centred = (inputs.values - self.feature_mean) / self.feature_stddev
-        values = torch.where(inputs.measured, centred, torch.zeros_like(centred))
-        normalised = Inputs(values, inputs.measured, inputs.present, inputs.times_days, inputs.held)
-        return self.token_memory(self.encoder(normalised))
+        normalisation = Normalisation(self.feature_mean, self.feature_stddev)
+        return self.token_memory(self.encoder(normalisation.normalise(inputs)))
 
     def latent(self, inputs: Inputs) -> Complex[Tensor, "B L D"]:
         """What the block knows about each patient, in the frequency domain."""
@@ -102,6 +102,30 @@ class LegoBlock(nn.Module):
     def forward(self, inputs: Inputs) -> Float[Tensor, "B K"]:
         """Predict from this modality alone."""
         return self.trunk.head(self.latent(inputs))
+
+
+@final
+class Blocks(nn.ModuleDict):
+    """Blocks by modality, in order; an `nn.ModuleDict` that knows what is in it."""
+
+    def __init__(self, blocks: Iterable[LegoBlock]) -> None:
+        super().__init__({block.modality: block for block in blocks})
+
+    def __getitem__(self, key: str) -> LegoBlock:
+        return cast(LegoBlock, super().__getitem__(key))
+
+    def values(self) -> ValuesView[LegoBlock]:
+        """The blocks."""
+        return cast(ValuesView[LegoBlock], super().values())
+
+    def items(self) -> ItemsView[str, LegoBlock]:
+        """Modalities and blocks."""
+        return cast(ItemsView[str, LegoBlock], super().items())
+
+    @property
+    def first(self) -> LegoBlock:
+        """The first block, for what all of them share."""
+        return next(iter(self.values()))
 
 
 def check_mergeable(blocks: Iterable[LegoBlock]) -> None:
@@ -135,6 +159,17 @@ def check_mergeable(blocks: Iterable[LegoBlock]) -> None:
                 f"'{block.modality}' ({block.num_outputs} outputs): they were trained for different "
                 "tasks. Train both for one task."
             )
+
+
+def _token_dim(encoder: nn.Module, modality: str) -> int:
+    width = getattr(encoder, "token_dim", None)
+    if not isinstance(width, int):
+        raise ShapeError(
+            f"The encoder of block '{modality}' does not tell how wide its tokens are: its token_dim is "
+            f"{width!r} and must be a whole number. Give it this attribute, or use "
+            "lego_core.encoders.wrap_module."
+        )
+    return width
 
 
 def _seed_of(modality: str, seed: int) -> int:

@@ -55,7 +55,7 @@ class LegoFuse(nn.Module):
         merge = LegoMerge(copy.deepcopy(list(blocks)), heads=heads)
         self.order: FuseOrder = order
         self.blocks = merge.blocks
-        self.head = copy.deepcopy(next(iter(self.blocks.values())).trunk.head)
+        self.head = copy.deepcopy(self.blocks.first.trunk.head)
         self.head.load_state_dict(merge.merged_head(merge.modalities))
         for block in self.blocks.values():
             block.trunk.head.requires_grad_(False)  # the fused head took its place
@@ -73,7 +73,7 @@ class LegoFuse(nn.Module):
             for name, block in self.blocks.items()
             if held[name].any()
         }
-        contract = next(iter(self.blocks.values())).contract
+        contract = self.blocks.first.contract
         shape = (len(batch), contract.num_latents, contract.latent_dim)
         latent_freq = torch.zeros(shape, dtype=torch.complex64, device=batch.outcomes.device)
         started = torch.zeros(len(batch), dtype=torch.bool, device=batch.outcomes.device)

@@ -8,7 +8,7 @@ from jaxtyping import Complex, Float
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from lego_core.block import LegoBlock, check_mergeable
+from lego_core.block import Blocks, LegoBlock, check_mergeable
 from lego_core.errors import DataError, MergeError
 from lego_core.merging import HarmonicMean, LatentMerge, Slerp, WeightMerge
 from lego_core.records import Batch
@@ -57,7 +57,7 @@ class LegoMerge(nn.Module):
         super().__init__()
         blocks = list(blocks)
         check_mergeable(blocks)
-        self.blocks = nn.ModuleDict({block.modality: block for block in blocks})
+        self.blocks = Blocks(blocks)
         self.latents = latents or HarmonicMean()
         self.heads = heads or Slerp()
         self.modality_weights = _check_weights(list(self.blocks), modality_weights)
@@ -71,7 +71,7 @@ class LegoMerge(nn.Module):
         """Predict for patients with any subset of modalities."""
         held = held_by_patient(batch, self.modalities)
         latent_freq = self.latent(batch, held)
-        logits = latent_freq.real.new_zeros(len(batch), next(iter(self.blocks.values())).num_outputs)
+        logits = latent_freq.real.new_zeros(len(batch), self.blocks.first.num_outputs)
         for pattern in torch.unique(held, dim=1).unbind(1):
             patients = (held == pattern[:, None]).all(dim=0)
             logits[patients] = self._read(latent_freq[patients], pattern)

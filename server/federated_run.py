@@ -56,14 +56,15 @@ class FederatedRun:
     def train_blocks(self) -> list[LegoBlock]:
         """Train one global block per modality, each over its sites, all in the same rounds."""
         agreed, plan = self.agreed, self.plan
-        learners = []
+        blocks, learners = [], []
         for modality, members in agreed.members.items():
             block = build_block(plan, agreed.agreement, modality)
             block.normalise_with(agreed.normalisations[modality])
             trainers = [one for one in members if one.trains_block(modality, plan)]
             learners.append(Learner(modality, block, members=trainers, plan=plan))
+            blocks.append(block)
         self._train(learners, phase="blocks")
-        return [learner.model for learner in learners if isinstance(learner.model, LegoBlock)]
+        return blocks
 
     def merge(self, blocks: Sequence[LegoBlock]) -> ModelSet:
         """Merge the blocks without any training, and forecast how well they go together."""
@@ -89,9 +90,9 @@ class FederatedRun:
                 "several modalities. Invite one that has, or take [fuse] out of the plan."
             )
         blocks = [models.merged.blocks[name] for name in agreed.agreement.schemas]
-        learner = Learner("fused", build_fuse(self.plan, blocks), members=members, plan=self.plan)
-        self._train([learner], phase="fuse")
-        return ModelSet(models.merged, learner.model)
+        fused = build_fuse(self.plan, blocks)
+        self._train([Learner("fused", fused, members=members, plan=self.plan)], phase="fuse")
+        return ModelSet(models.merged, fused)
 
     def evaluate(self, models: ModelSet) -> EvaluationReport:
         """Have every site score every model and subset of modalities it can, and pool the scores."""

@@ -95,16 +95,15 @@ class Rounds:
         """Aggregate inside each group; in the seed phase, the trunk over all groups together."""
         in_seed_phase = self.phase == "blocks" and number <= self.plan.rounds.seed_rounds
         own = {learner.name: [letter for _, letter in letters[learner.name]] for learner in learners}
-        if in_seed_phase:
-            updates = [
-                update
-                for learner in learners
-                for update in reveal_part(learner.model, "trunk", own[learner.name], self.plan)
-            ]
+        everyones = [
+            update
+            for learner in (learners if in_seed_phase else [])
+            for update in reveal_part(learner.model, "trunk", own[learner.name], self.plan)
+        ]
         for learner in learners:
             learner.absorb(own[learner.name], parts_of_own=("own",) if in_seed_phase else None)
             if in_seed_phase:
-                learner.move("trunk", updates)
+                learner.move("trunk", everyones)
             learner.rounds = number
             waited = number - max(learner.best_round, self.plan.rounds.seed_rounds)
             learner.done = self.phase == "blocks" and waited > self.plan.rounds.patience
