@@ -1,6 +1,6 @@
 """How a dataset becomes hospitals, for rehearsals on one machine: the settings."""
 
-from typing import Literal, Self, final
+from typing import Literal, final
 
 from pydantic import Field, model_validator
 
@@ -64,7 +64,7 @@ class Simulation(Component):
     label_skew: float = Field(default=0.0, ge=0, le=1)
 
     @model_validator(mode="after")
-    def _check_names(self) -> Self:
+    def _check_names(self) -> "Simulation":
         groups = [group.name for group in self.groups]
         hospitals = [name for group in self.groups for name in group.names]
         if len(set(groups)) < len(groups) or len(set(hospitals)) < len(hospitals):
