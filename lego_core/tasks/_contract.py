@@ -8,6 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from lego_core.component import Component
+from lego_core.records import Cohort
+from lego_core.statistics import OutcomeStatistics, training_outcomes
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,24 @@ class AbstractTask(Component):
     def metric(self) -> str:
         """Name of the main metric, as a reader knows it: `C-index`, `AUROC`."""
 
+    @property
+    def chance(self) -> float:
+        """What a coin scores on the main metric."""
+        return 0.5
+
+    @property
+    @abstractmethod
+    def outcome_columns(self) -> tuple[str, ...]:
+        """Names of the O columns of outcomes, in order."""
+
+    @abstractmethod
+    def check_outcomes(self, outcomes: Float[Tensor, "B O"]) -> None:
+        """Make sure that these are outcomes of this task.
+
+        Raises:
+            DataError: If they have another number of columns, or hold values that cannot be.
+        """
+
     @abstractmethod
     def loss(self, logits: Float[Tensor, "B K"], outcomes: Float[Tensor, "B O"]) -> Float[Tensor, ""]:
         """Mean loss over the patients."""
@@ -51,7 +71,11 @@ class AbstractTask(Component):
 
     @abstractmethod
     def score(self, predictions: Float[Tensor, "B Q"], outcomes: Float[Tensor, "B O"]) -> Score:
-        """The main metric. Fast enough to be called a thousand times in a bootstrap."""
+        """The main metric. Fast enough to be called a thousand times in a bootstrap.
+
+        Raises:
+            DataError: If a prediction is not a finite number.
+        """
 
     @abstractmethod
     def details(
@@ -63,9 +87,12 @@ class AbstractTask(Component):
     ) -> dict[str, Any]:
         """Further metrics and the points of the charts, as plain JSON values.
 
-        Everything in it is an aggregate over at least ten patients.
+        Everything in it is an aggregate over at least ten patients; what would be one over
+        fewer is None.
 
         Args:
+            predictions: Predictions for the patients.
+            outcomes: What became of them.
             reference: Outcomes of the site's training patients, for metrics that need
                 a censoring distribution.
         """
@@ -73,3 +100,27 @@ class AbstractTask(Component):
     @abstractmethod
     def strata(self, outcomes: Float[Tensor, "B O"]) -> Int[Tensor, "B"]:
         """A small whole number per patient; splits keep its proportions."""
+
+    @abstractmethod
+    def count_outcomes(self, outcomes: Float[Tensor, "B O"]) -> OutcomeStatistics:
+        """What the group must know about outcomes before it agrees; B may be zero."""
+
+    @abstractmethod
+    def agree(self, statistics: OutcomeStatistics) -> "AbstractTask":
+        """The same task with what the group decides from its pooled statistics.
+
+        Raises:
+            PlanError: If the group cannot learn this task from these patients.
+            ShapeError: If the statistics were counted for another task.
+        """
+
+    def summarise(self, cohort: Cohort) -> OutcomeStatistics:
+        """Count the outcomes of a cohort's training patients.
+
+        Raises:
+            DataError: If patients were not yet given a part of the split, or if outcomes are
+                not outcomes of this task.
+        """
+        outcomes = training_outcomes(cohort, num_columns=len(self.outcome_columns))
+        self.check_outcomes(outcomes)
+        return self.count_outcomes(outcomes)

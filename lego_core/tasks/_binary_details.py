@@ -1,0 +1,91 @@
+"""How well probabilities of yes-or-no outcomes fit a site's patients: numbers and chart points."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import average_precision_score, roc_curve
+
+from lego_core.tasks._groups import SMALLEST_GROUP, groups_in_order, shown
+from lego_core.tasks._ranking import area_under_roc
+
+NUM_ROC_POINTS = 21
+MOST_CALIBRATION_GROUPS = 10
+SURE = 1e-7  # log-odds of a probability of exactly 0 or 1 are taken from here
+
+
+def describe_columns(
+    probabilities: Float[np.ndarray, "B N"], positive: Bool[np.ndarray, "B N"], *, names: tuple[str, ...]
+) -> dict[str, Any]:
+    """Compare predicted probabilities with what was observed, one column per name.
+
+    Returns:
+        `patients`: their number. `average_precision`, `brier`: means over the names that are
+            shown. `by_class`: per name None, if fewer than ten patients have it or fewer
+            than ten lack it, and otherwise
+            `patients` (who have it), `auroc`, `average_precision`, `brier`;
+            `calibration_slope`, `calibration_intercept`: of the logistic recalibration,
+            1 and 0 at best (both None if probabilities part the patients fully or are all
+            equal, since there is no such fit);
+            `calibration`: groups by rising probability: `patients`, mean `predicted`, share
+            `observed`;
+            `roc`: `false_positive_rate` (21 points) and the highest `true_positive_rate` there.
+
+    Source:
+        Cox. "Two further applications of a model for binary regression." Biometrika 45, 1958
+        (recalibration). Brier. Monthly Weather Review 78, 1950.
+    """
+    columns = zip(names, probabilities.T, positive.T, strict=True)
+    by_class = {name: _describe(probability, chosen) for name, probability, chosen in columns}
+    visible = [one for one in by_class.values() if one is not None]
+    means = {
+        key: float(np.mean([one[key] for one in visible])) if visible else None
+        for key in ("average_precision", "brier")
+    }
+    return {"patients": shown(len(positive)), **means, "by_class": by_class}
+
+
+def _describe(probability: Float[np.ndarray, "B"], positive: Bool[np.ndarray, "B"]) -> dict[str, Any] | None:
+    if min(positive.sum(), (~positive).sum()) < SMALLEST_GROUP:
+        return None
+    slope, intercept = _recalibration(probability, positive)
+    return {
+        "patients": int(positive.sum()),
+        "auroc": area_under_roc(probability, positive).value,
+        "average_precision": float(average_precision_score(positive, probability)),
+        "brier": float(np.square(probability - positive).mean()),
+        "calibration_slope": slope,
+        "calibration_intercept": intercept,
+        "calibration": [
+            {
+                "patients": len(group),
+                "predicted": float(probability[group].mean()),
+                "observed": float(positive[group].mean()),
+            }
+            for group in groups_in_order(probability, at_most=MOST_CALIBRATION_GROUPS)
+        ],
+        "roc": _roc(probability, positive),
+    }
+
+
+def _recalibration(
+    probability: Float[np.ndarray, "B"], positive: Bool[np.ndarray, "B"]
+) -> tuple[float | None, float | None]:
+    """Slope and intercept of the observed log-odds against the predicted ones."""
+    bounded = probability.clip(SURE, 1 - SURE)
+    log_odds = np.log(bounded) - np.log1p(-bounded)
+    yes, no = log_odds[positive], log_odds[~positive]
+    if no.max() <= yes.min() or yes.max() <= no.min():
+        return None, None  # without overlap the best slope is infinite
+    fit = LogisticRegression(C=np.inf, solver="newton-cholesky").fit(log_odds[:, np.newaxis], positive)
+    return float(fit.coef_[0, 0]), float(fit.intercept_[0])
+
+
+def _roc(probability: Float[np.ndarray, "B"], positive: Bool[np.ndarray, "B"]) -> dict[str, list[float]]:
+    false_positive, true_positive, _ = roc_curve(positive, probability)
+    grid = np.linspace(0, 1, NUM_ROC_POINTS)
+    return {
+        "false_positive_rate": grid.tolist(),
+        "true_positive_rate": np.interp(grid, false_positive, true_positive).tolist(),
+    }
