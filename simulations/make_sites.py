@@ -1,0 +1,146 @@
+"""Make site folders: the patients of one dataset, dealt out to a plan's hospitals.
+
+    FOLDER/plan.toml           the plan, as every site reads it
+    FOLDER/hospitals.json      who got what, in numbers
+    FOLDER/site-0/site.toml    the first hospital, in the form a real one uses
+    FOLDER/site-0/*.csv        its own tables
+"""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import final, get_args
+
+import tomli_w
+
+from client.site import SiteFile
+from lego_core.component import Component
+from lego_core.datasets import (
+    Breast,
+    ClassOutcome,
+    LabelsOutcome,
+    OutcomeColumns,
+    Pbc,
+    SurvivalOutcome,
+    Synthetic,
+    write_tables,
+)
+from lego_core.errors import DataError, PlanError
+from lego_core.partition import deal
+from lego_core.plan import RunPlan
+from lego_core.records import Cohort, Part
+from lego_core.simulation import Simulation
+from lego_core.tasks import Classification, MultiLabel, Task
+
+USUAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+MANY_FEATURES = 100  # tables this wide are written as parquet
+
+
+@final
+class MadeSite(Component):
+    """What one simulated hospital got.
+
+    Args:
+        site: Its name.
+        folder: Its folder's name.
+        patients: Number of patients in each part.
+        modalities: For every modality, how many patients of each part hold it.
+    """
+
+    site: str
+    folder: str
+    patients: dict[Part, int]
+    modalities: dict[str, dict[Part, int]]
+
+
+def make_sites(
+    plan: RunPlan,
+    folder: Path,
+    *,
+    data: Path | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> list[MadeSite]:
+    """Load a plan's dataset, deal the patients out, and write one folder per hospital.
+
+    Args:
+        plan: The plan; its `[simulation]` tells the hospitals.
+        folder: Where to write; new or empty.
+        data: Where the dataset lies, unless it comes with a package or is made up.
+        say: Is told what is being done, before it is done.
+
+    Raises:
+        PlanError: If the plan has no simulated hospitals.
+        DataError: If the dataset is not there, or does not suffice for the hospitals.
+    """
+    if plan.simulation is None:
+        raise PlanError(
+            f"Plan '{plan.name}' has no [simulation], so it does not say which hospitals to play. Add one, "
+            "or choose one of the shipped plans (python -m simulations plans)."
+        )
+    say(f"Reading dataset '{plan.simulation.data.kind}'")
+    cohort = load_dataset(plan.simulation, data=data)
+    dealt = deal(cohort, plan.simulation, task=plan.task, split=plan.split, seed=plan.seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    made: list[MadeSite] = []
+    for number, (name, own) in enumerate(dealt.items()):
+        say(f"Writing hospital '{name}', {number + 1} of {len(dealt)}")
+        _write_site(name, own, folder / f"site-{number}", task=plan.task)
+        made.append(_describe(name, own, f"site-{number}"))
+    (folder / "plan.toml").write_text(tomli_w.dumps(plan.to_plain()), encoding="utf-8")
+    described = [site.to_plain() for site in made]
+    (folder / "hospitals.json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
+    return made
+
+
+def load_dataset(simulation: Simulation, *, data: Path | None) -> Cohort:
+    """Read the patients that a plan deals out.
+
+    Args:
+        simulation: The plan's simulation.
+        data: Folder of the user's copy; a folder `shared/data` beside the project if not given.
+
+    Raises:
+        DataError: If the data need a folder and there is none.
+    """
+    if isinstance(simulation.data, Breast | Pbc | Synthetic):
+        return simulation.data.load()
+    folder = data or USUAL_DATA
+    if not folder.is_dir():
+        raise DataError(
+            f"Dataset '{simulation.data.kind}' does not come with this project, and there is no folder "
+            "to look for it. Name the folder with --data DIR.",
+            local=str(folder),
+        )
+    return simulation.data.load(folder)
+
+
+def _write_site(name: str, cohort: Cohort, folder: Path, *, task: Task) -> None:
+    wide = any(schema.num_features > MANY_FEATURES for schema in cohort.schemas.values())
+    tables = write_tables(
+        cohort, folder, outcome=outcome_columns(task), file_format="parquet" if wide else "csv"
+    )
+    site = SiteFile(name=name, data=tables, device="cpu", threads=1)
+    (folder / "site.toml").write_text(tomli_w.dumps(site.to_plain()), encoding="utf-8")
+
+
+def outcome_columns(task: Task) -> OutcomeColumns:
+    """How outcomes of a task are written into a table of patients."""
+    if isinstance(task, Classification):
+        return ClassOutcome(classes=task.classes)
+    if isinstance(task, MultiLabel):
+        return LabelsOutcome(columns=task.labels)
+    return SurvivalOutcome()
+
+
+def _describe(name: str, cohort: Cohort, folder: str) -> MadeSite:
+    parts = {part: cohort.part(part) for part in get_args(Part)}
+    held = {
+        modality: {part: len(own.holding(modality)) for part, own in parts.items()}
+        for modality in cohort.modalities
+    }
+    return MadeSite(
+        site=name,
+        folder=folder,
+        patients={part: len(own) for part, own in parts.items()},
+        modalities={modality: counts for modality, counts in held.items() if any(counts.values())},
+    )
