@@ -58,11 +58,10 @@ def offer(site: Site) -> Letter:
 
 def statistics(site: Site, question: AskStatistics) -> Letter:
     """Give the sums behind normalisation and time bins, over the site's training patients."""
-    schemas = {question.modality: question.schema_of_group}
-    cohort = _in_agreed_form(site, schemas).part("train").holding(question.modality)
-    features = FeatureStatistics.of(cohort, question.modality)
-    outcomes = site.plan.task.summarise(cohort)
-    tensors = features.to_tensors() | outcomes.to_tensors()
+    cohort = _in_agreed_form(site, {question.modality: question.schema_of_group})
+    tensors = FeatureStatistics.of(cohort, question.modality).to_tensors()
+    if question.with_outcomes:
+        tensors |= site.plan.task.summarise(site.cohort).to_tensors()
     return Statistics(modality=question.modality).letter(tensors)
 
 

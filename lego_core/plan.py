@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, Self, final
+from typing import Literal, final
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -65,7 +65,7 @@ class Rounds(Component):
     paired_sites_train_blocks: bool = False
 
     @model_validator(mode="after")
-    def _check_seed_rounds(self) -> Self:
+    def _check_seed_rounds(self) -> "Rounds":
         if self.mode == "one-shot" and self.seed_rounds:
             raise ValueError(
                 f"mode 'one-shot' has one upload and seed-rounds asks for {self.seed_rounds} more; "
@@ -206,7 +206,7 @@ class RunPlan(Component):
         return cls.load(find_plan(name))
 
     @model_validator(mode="after")
-    def _check_aggregation_may_see_updates(self) -> Self:
+    def _check_aggregation_may_see_updates(self) -> "RunPlan":
         if self.aggregation.needs_individual_updates and not self.privacy.shows_individual_updates:
             raise ValueError(
                 f"aggregation '{self.aggregation.kind}' must see each site's update, and privacy "
@@ -216,7 +216,7 @@ class RunPlan(Component):
         return self
 
     @model_validator(mode="after")
-    def _check_modalities_are_named(self) -> Self:
+    def _check_modalities_are_named(self) -> "RunPlan":
         named = set(self.merging.modality_weights or self.modalities)
         if named != set(self.modalities):
             raise ValueError(

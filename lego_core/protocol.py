@@ -8,7 +8,7 @@ whom; the gate of a site lets no other letter out, and no tensor that was not de
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, Self, final
+from typing import ClassVar, Literal, final
 
 import torch
 from pydantic import Field, ValidationError
@@ -39,7 +39,7 @@ class AbstractMessage(Component):
         return Letter(self.kind, json.dumps(self.to_plain(), sort_keys=True), tensors or {})
 
     @classmethod
-    def read(cls, letter: Letter) -> Self:
+    def read(cls, letter: Letter) -> "AbstractMessage":
         """Read a message of this kind.
 
         Raises:
@@ -81,11 +81,19 @@ class Agreement(Component):
 
 @final
 class AskStatistics(AbstractMessage):
-    """Ask for the sums behind normalisation and time bins, over training patients only."""
+    """Ask for the sums behind normalisation and time bins, over training patients only.
+
+    Args:
+        modality: Whose features to sum up.
+        schema_of_group: Features and their order.
+        with_outcomes: Count the outcomes of all the site's training patients too; asked of
+            a site once, so that nobody counts twice.
+    """
 
     kind: ClassVar[str] = "query.statistics"
     modality: str
     schema_of_group: ModalitySchema
+    with_outcomes: bool
 
 
 @final

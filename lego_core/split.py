@@ -2,7 +2,7 @@
 
 import hashlib
 from dataclasses import replace
-from typing import Self, final
+from typing import final
 
 from pydantic import Field, model_validator
 
@@ -26,7 +26,7 @@ class Split(Component):
     test: float = Field(default=0.15, ge=0, le=1)
 
     @model_validator(mode="after")
-    def _check_sum(self) -> Self:
+    def _check_sum(self) -> "Split":
         total = self.train + self.validation + self.test
         if abs(total - 1) > 1e-6:
             raise ValueError(f"train, validation and test add up to {total:g} and must add up to 1")

@@ -95,12 +95,13 @@ def _ask_for_sums(
     plan: RunPlan,
     exchange: Exchange,
 ) -> Agreed:
-    questions = [
-        Question(one.node_id, one.site, _ask(modality, schema).letter(), modality)
-        for modality, schema in schemas.items()
-        for one in members[modality]
-        if one.trains_block(modality, plan)
-    ]
+    questions: list[Question] = []
+    for modality, schema in schemas.items():
+        for one in members[modality]:
+            if one.trains_block(modality, plan):
+                first = all(question.site != one.site for question in questions)
+                ask = AskStatistics(modality=modality, schema_of_group=schema, with_outcomes=first)
+                questions.append(Question(one.node_id, one.site, ask.letter(), modality))
     answers = exchange.ask(
         questions, timeout_seconds=plan.participation.round_seconds, doing={"phase": "agree", "round": 0}
     )
@@ -132,10 +133,6 @@ def _ask_for_sums(
     return Agreed(Agreement(schemas=schemas, task=task), normalisations, members)
 
 
-def _ask(modality: str, schema: ModalitySchema) -> AskStatistics:
-    return AskStatistics(modality=modality, schema_of_group=schema)
-
-
 def _read_sums(
     answer: Answer, schema: ModalitySchema, plan: RunPlan
 ) -> tuple[FeatureStatistics, OutcomeStatistics]:
@@ -148,9 +145,10 @@ def _read_sums(
     names = set(like.to_tensors())
     of_features = {name: tensor for name, tensor in tensors.items() if name not in names}
     of_outcomes = {name: tensor for name, tensor in tensors.items() if name in names}
+    asked = AskStatistics.read(answer.question.letter).with_outcomes
     return (
         FeatureStatistics.from_tensors(of_features, features=schema.features),
-        OutcomeStatistics.from_tensors(of_outcomes, like=like),
+        OutcomeStatistics.from_tensors(of_outcomes, like=like) if asked else like,
     )
 
 
