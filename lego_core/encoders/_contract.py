@@ -1,12 +1,12 @@
 """What every encoder promises."""
 
 from abc import abstractmethod
+from typing import ClassVar
 
-from pydantic import Field
 from torch import nn
 
 from lego_core.component import Component
-from lego_core.records import ModalitySchema
+from lego_core.records import Layout, ModalitySchema
 
 
 class AbstractEncoder(Component):
@@ -16,13 +16,14 @@ class AbstractEncoder(Component):
     inputs (mean 0, spread 1, and 0 where nothing was measured) of patients who all hold
     the modality. It must be free of state between calls, must not change its inputs, and
     must give one patient the same tokens whatever company the patient is in (so:
-    LayerNorm or GroupNorm, never BatchNorm), padding rows included.
+    LayerNorm or GroupNorm, never BatchNorm), padding rows included. The module says how
+    wide its tokens are, in its attribute `token_dim`.
 
-    Args:
-        token_dim: Width C of the tokens.
+    Attributes:
+        layouts: The layouts the encoder can read.
     """
 
-    token_dim: int = Field(default=64, ge=1)
+    layouts: ClassVar[tuple[Layout, ...]]
 
     @abstractmethod
     def build(self, schema: ModalitySchema) -> nn.Module:

@@ -1,0 +1,100 @@
+"""A self-normalising network for tables."""
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from lego_core.encoders import Tabular
+from lego_core.errors import ShapeError
+from lego_core.records import ModalitySchema
+
+
+def schema(num_features):
+    return ModalitySchema(layout="table", features=tuple(f"gene {number}" for number in range(num_features)))
+
+
+@pytest.mark.parametrize("absent_share", [0.0, 0.4])
+def test_hidden_layers_keep_mean_zero_and_variance_one(make_inputs, absent_share):
+    module = Tabular(hidden_dims=(256,) * 8, dropout=0.0).build(schema(100)).eval()
+    measured = torch.rand(400, 1, 100) >= absent_share
+    inputs = make_inputs(torch.randn(400, 1, 100) * measured, measured=measured)
+
+    hidden = module.hidden(module.features(inputs))
+
+    assert abs(hidden.mean()) < 0.1
+    assert 0.8 < hidden.var() < 1.2
+
+
+def test_alpha_dropout_keeps_mean_zero_and_variance_one(make_inputs):
+    module = Tabular(hidden_dims=(256,) * 8, dropout=0.1, input_dropout=0.0).build(schema(100)).train()
+
+    hidden = module.hidden(module.features(make_inputs(torch.randn(400, 1, 100))))
+
+    assert abs(hidden.mean()) < 0.15
+    assert 0.75 < hidden.var() < 1.25
+
+
+def test_an_absent_measurement_is_not_a_measurement_of_zero(make_inputs):
+    module = Tabular().build(schema(3)).eval()
+    values, measured = torch.zeros(1, 1, 3), torch.tensor([[[True, False, True]]])
+
+    absent = module(make_inputs(values, measured=measured)).values
+
+    assert not torch.allclose(absent, module(make_inputs(values)).values, atol=1e-3)
+
+
+def test_without_indicators_an_absent_measurement_is_an_average_one(make_inputs):
+    module = Tabular(missing_indicators=False).build(schema(3)).eval()
+    values, measured = torch.zeros(1, 1, 3), torch.tensor([[[True, False, True]]])
+
+    absent = module(make_inputs(values, measured=measured)).values
+
+    assert torch.equal(absent, module(make_inputs(values)).values)
+
+
+def test_the_linear_path_is_a_weighted_sum_of_the_features(make_inputs):
+    module = Tabular().build(schema(5)).eval()
+    torch.nn.init.zeros_(module.out.weight)
+    first, second = torch.randn(1, 1, 5), torch.randn(1, 1, 5)
+    nothing, one, other, both = (
+        module(make_inputs(v)).values for v in (torch.zeros(1, 1, 5), first, second, first + second)
+    )
+
+    torch.testing.assert_close(both - nothing, (one - nothing) + (other - nothing))
+    assert not torch.allclose(one, nothing, atol=1e-3)
+
+
+def test_without_the_linear_path_its_weights_are_gone():
+    counts = [
+        sum(weight.numel() for weight in Tabular(linear_skip=skip).build(schema(5)).parameters())
+        for skip in (True, False)
+    ]
+
+    assert counts[0] - counts[1] == (2 * 5 + 1) * (4 * 64)
+
+
+def test_input_dropout_hides_features_in_training_only(make_inputs):
+    module = Tabular(input_dropout=0.5).build(schema(200))
+    inputs = make_inputs(torch.ones(1, 1, 200))
+
+    in_training, in_evaluation = module.train().features(inputs), module.eval().features(inputs)
+
+    assert 50 < (in_training[0, :200] == 0).sum() < 150
+    assert (in_evaluation[0, :200] == 1).all()
+
+
+def test_num_tokens_cuts_the_output_into_tokens(make_inputs):
+    tokens = Tabular(num_tokens=3, token_dim=8).build(schema(5))(make_inputs(torch.randn(2, 1, 5)))
+
+    assert tokens.values.shape == (2, 3, 8)
+    assert tokens.present.all()
+
+
+def test_a_table_of_two_rows_is_refused(make_inputs):
+    with pytest.raises(ShapeError, match="A table has 1 row per patient, and these inputs have 2"):
+        Tabular().build(schema(3))(make_inputs(torch.zeros(1, 2, 3)))
+
+
+def test_a_network_without_hidden_layers_is_refused():
+    with pytest.raises(ValidationError, match="at least 1 item"):
+        Tabular(hidden_dims=())
