@@ -25,6 +25,13 @@ from simulations.processes import environment, program, stop_marked
 
 ROOT = Path(__file__).resolve().parents[1]
 STAGED = ("pyproject.toml", "LICENSE", "server", "client", "lego_core", "simulations/plans", "deploy/plans")
+CONNECTION = """
+[superlink]
+default = "local"
+[superlink.local]
+address = "127.0.0.1:{port}"
+insecure = true
+"""
 MOST_WORKERS = 4  # each takes some 400 MB of memory
 START_SECONDS = 120.0
 COMMAND_SECONDS = 120.0
@@ -94,8 +101,8 @@ class Flower:
             self._check_alive()
             if time.monotonic() > deadline:
                 raise RunError(
-                    f"Flower's coordinator did not start within {START_SECONDS:g} seconds. Its last words are "
-                    "in flower.log."
+                    f"Flower's coordinator did not start within {START_SECONDS:g} seconds. Its last words "
+                    "are in flower.log."
                 )
             time.sleep(0.2)
 
@@ -116,8 +123,8 @@ class Flower:
             answer = json.loads(done.stdout)
         except (subprocess.TimeoutExpired, ValueError) as error:
             raise RunError(
-                f"Flower gave no readable answer to 'flwr {arguments[0]}' within {COMMAND_SECONDS:g} seconds. "
-                "Its last words are in flower.log."
+                f"Flower gave no readable answer to 'flwr {arguments[0]}' within {COMMAND_SECONDS:g} "
+                "seconds. Its last words are in flower.log."
             ) from error
         if not answer["success"]:
             raise RunError(f"Flower refuses 'flwr {arguments[0]}': {answer}")
@@ -137,9 +144,7 @@ def flower_running(log: Path) -> Iterator[Flower]:
     mark, port = uuid.uuid4().hex, _free_port()
     with _short_folder() as name, log.open("wb") as lines:
         home = Path(name)
-        (home / "config.toml").write_text(
-            f'[superlink]\ndefault = "local"\n[superlink.local]\naddress = "127.0.0.1:{port}"\ninsecure = true\n'
-        )
+        (home / "config.toml").write_text(CONNECTION.format(port=port), encoding="utf-8")
         env = environment(
             mark,
             {

@@ -101,7 +101,10 @@ class InProcessGrid(Grid):
         return [self._replies.pop(one) for one in message_ids if one in self._replies]
 
     def send_and_receive(
-        self, messages: Iterable[Message], *, timeout: float | None = None
+        self,
+        messages: Iterable[Message],
+        *,
+        timeout: float | None = None,  # noqa: ARG002 - Flower's signature
     ) -> list[Message]:
         """Ask and give the answers; nobody is waited for."""
         return self.pull_messages(self.push_messages(messages))

@@ -1,0 +1,139 @@
+"""`python -m simulations`: rehearse a federation on one machine."""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lego_core.errors import LegoError
+from simulations.run import make_room, on_disk, prepare, run_federation
+
+if TYPE_CHECKING:
+    from lego_core.plan import RunPlan
+
+app = typer.Typer(
+    help="Rehearse a federation of hospitals on one machine.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they show the values of variables, and patients are values
+)
+
+PlanName = Annotated[str, typer.Argument(help="Name of a shipped plan, or path of a TOML file.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Instead of the plan's own seed.")]
+Data = Annotated[
+    Path | None,
+    typer.Option(exists=True, file_okay=False, help="Where the dataset lies, if it does not come along."),
+]
+Output = Annotated[Path | None, typer.Option(file_okay=False, help="Where to write; runs/PLAN if not given.")]
+Overwrite = Annotated[bool, typer.Option(help="Replace an earlier rehearsal in the same folder.")]
+
+
+class EngineName(Enum):
+    """What carries the messages."""
+
+    RAY = "ray"
+    IN_PROCESS = "in-process"
+
+
+@app.command()
+def run(
+    plan: PlanName,
+    output: Output = None,
+    data: Data = None,
+    engine: Annotated[
+        EngineName, typer.Option(help="Flower's own engine, or everything in one process.")
+    ] = EngineName.RAY,
+    seed: Seed = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a plan's hospitals, run the federation, show the result."""
+    console = Console()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    folder = _folder(plan, output)
+    with _plain_errors():
+        make_room(folder, overwrite=overwrite)
+        try:
+            code = prepare(plan, folder, data=data, seed=seed)
+            if code == 0:
+                code = 0 if run_federation(folder, engine=engine.value, console=console) else 1
+        except KeyboardInterrupt:
+            _say(console, "Stopped. What there is so far:", *on_disk(folder))
+            code = 130
+    raise typer.Exit(code)
+
+
+@app.command()
+def sites(
+    plan: PlanName,
+    output: Output = None,
+    data: Data = None,
+    seed: Seed = None,
+    overwrite: Overwrite = False,
+) -> None:
+    """Make a plan's hospitals as site folders, and nothing else."""
+    console = Console()
+    folder = _folder(plan, output)
+    with _plain_errors(), console.status("Starting") as status:
+        from simulations.make_sites import make_sites  # brings torch
+
+        chosen = _read_plan(plan, seed)
+        make_room(folder, overwrite=overwrite)
+        made = make_sites(chosen, folder, data=data, say=lambda text: status.update(Text(text)))
+    table = Table("hospital", "patients: train, validation, test", "modalities", box=None, padding=(0, 2))
+    for site in made:
+        counts = ", ".join(str(count) for count in site.patients.values())
+        table.add_row(site.site, counts, ", ".join(site.modalities))
+    console.print(table)
+
+
+@app.command()
+def plans() -> None:
+    """List the plans that came along."""
+    from lego_core.plan import RunPlan, shipped_plans  # brings torch
+
+    table = Table("plan", "minutes", "sites", "modalities", "what it asks", padding=(0, 1))
+    for name, path in shipped_plans().items():
+        plan = RunPlan.load(path)
+        if plan.simulation is None:
+            continue
+        minutes = re.search(r"^# Minutes: *(\S+)", path.read_text(encoding="utf-8"), re.MULTILINE)
+        hospitals = str(plan.simulation.num_hospitals)
+        table.add_row(
+            name, minutes[1] if minutes else "", hospitals, ", ".join(plan.modalities), Text(plan.description)
+        )
+    Console().print(table)
+
+
+def _read_plan(name: str, seed: int | None) -> "RunPlan":
+    from lego_core.plan import RunPlan  # brings torch
+
+    is_file = name.endswith(".toml") or Path(name).is_file()
+    plan = RunPlan.load(Path(name)) if is_file else RunPlan.shipped(name)
+    return plan if seed is None else plan.model_copy(update={"seed": seed})
+
+
+def _folder(plan: str, output: Path | None) -> Path:
+    return (output or Path("runs") / Path(plan).stem).absolute()
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """Say an error of ours as the sentence it is; any other keeps its traceback."""
+    try:
+        yield
+    except LegoError as error:
+        _say(Console(stderr=True), error.public, *([error.local] if error.local else []))
+        raise typer.Exit(2) from None
+
+
+def _say(console: Console, *lines: str) -> None:
+    for line in lines:
+        console.print(Text(line), soft_wrap=True)
