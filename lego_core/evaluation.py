@@ -19,7 +19,7 @@ from lego_core.errors import DataError
 from lego_core.fuse import LegoFuse
 from lego_core.merge import LegoMerge
 from lego_core.protocol import ChartRow, ScoreRow, SiteReport
-from lego_core.records import Batch, Cohort, Part
+from lego_core.records import Batch, Cohort
 from lego_core.tasks import Task
 from lego_core.training import Device, choose_device
 
@@ -71,8 +71,8 @@ def evaluate(
 
     Args:
         model: The models to compare, of the modalities that are held here.
-        cohort: The site's patients, each in one part; test patients give the scores and
-            charts, validation patients give the scores that choices are made with.
+        cohort: The site's patients, each in one part. Test patients are scored; of the
+            training patients, only outcomes are used, where a metric needs the censoring.
         task: What is predicted.
         all_modalities: The modalities of the whole run; who has all of them is complete.
         seed: Decides the resamples.
@@ -89,8 +89,9 @@ def evaluate(
     charts: list[ChartRow] = []
     withheld = 0
     reference = _outcomes(cohort.part("train"))
-    for part, patients, subset in _cases(cohort, model.merged.modalities, all_modalities):
-        group = cohort.part(part).holding(*(all_modalities if patients == "complete" else subset))
+    test = cohort.part("test")
+    for patients, subset in _cases(cohort, model.merged.modalities, all_modalities):
+        group = test.holding(*(all_modalities if patients == "complete" else subset))
         methods = model.methods(subset)
         if len(group) < smallest_count:
             withheld += len(methods) if len(group) else 0
@@ -100,8 +101,8 @@ def evaluate(
         for method in methods:
             predictions = _predict(model, method, group.only(*subset), task, chosen)
             about = {"method": method, "modalities": subset, "patients": patients, "count": len(group)}
-            scores.append(_score_row(predictions, outcomes, resamples, task=task, about={**about, "part": part}))
-            if part == "test" and _worth_a_chart(subset, model.merged.modalities):
+            scores.append(_score_row(predictions, outcomes, resamples, task=task, about=about))
+            if _worth_a_chart(subset, model.merged.modalities):
                 details = task.details(predictions, outcomes, reference=reference)
                 charts.append(ChartRow.model_validate({**about, "details": details}))
     return SiteReport(scores=tuple(scores), charts=tuple(charts), withheld=withheld)
@@ -132,7 +133,6 @@ class PooledScore(Component):
     method: Method
     modalities: tuple[str, ...]
     patients: Literal["complete", "holding"]
-    part: Part
     value: float
     low: float
     high: float
@@ -150,7 +150,7 @@ class EvaluationReport(Component):
 
     Args:
         metric: Name of the metric.
-        best_block: The modality whose block did best on validation patients.
+        best_block: The modality whose block did best on the sites' validation patients.
         scores: All pooled scores.
         withheld: Rows that sites withheld because too few patients stood behind them.
     """
@@ -163,48 +163,47 @@ class EvaluationReport(Component):
     def headline(self, patients: Literal["complete", "holding"] = "complete") -> list[PooledScore]:
         """The rows of the result table: each block, then everything that sees all modalities."""
         every = max((score.modalities for score in self.scores), key=len)
-        rows = [s for s in self.scores if s.part == "test" and s.patients == patients]
+        rows = [score for score in self.scores if score.patients == patients]
         blocks = [score for score in rows if score.method == "block"]
         return blocks + [s for s in rows if s.modalities == every and s.method != "block"]
 
 
-def pool(reports: Mapping[str, SiteReport], *, metric: str, modalities: Sequence[str]) -> EvaluationReport:
+def pool(reports: Mapping[str, SiteReport], *, metric: str, best_block: str) -> EvaluationReport:
     """Pool the reports of the sites.
 
     Args:
         reports: One report per site, by the site's name.
         metric: Name of the metric.
-        modalities: The modalities of the run, in order.
+        best_block: The modality whose block did best on validation patients; gains are
+            differences to it, on the same test patients.
 
     Raises:
         DataError: If no site could score a single block.
     """
-    rows = [(site, row) for site in sorted(reports) for row in reports[site].scores]
-    if not any(row.method == "block" for _, row in rows):
+    same: dict[tuple[str, str, tuple[str, ...]], list[tuple[str, ScoreRow]]] = {}
+    for site in sorted(reports):
+        for row in reports[site].scores:
+            same.setdefault((row.patients, row.method, row.modalities), []).append((site, row))
+    if not any(method == "block" for _, method, _ in same):
         raise DataError(
             f"None of the {len(reports)} sites could score a block: each held back scores of too few "
             "patients. Give sites more test patients (key 'split'), or join small sites."
         )
-    best = _best_block(rows, modalities)
-    keys = list(dict.fromkeys((r.part, r.patients, r.method, r.modalities) for _, r in rows))
-    same = {key: [(s, r) for s, r in rows if (r.part, r.patients, r.method, r.modalities) == key] for key in keys}
     pooled = [
-        _pool_rows(same[key], against=same.get((key[0], key[1], "block", (best,))))
-        for key in sorted(keys, key=lambda key: (key[0], key[1], len(key[3]), key[3], key[2]))
+        _pool_rows(same[key], against=same.get((key[0], "block", (best_block,))))
+        for key in sorted(same, key=lambda key: (key[0], len(key[2]), key[2], key[1]))
     ]
     withheld = sum(report.withheld for report in reports.values())
-    return EvaluationReport(metric=metric, best_block=best, scores=tuple(pooled), withheld=withheld)
+    return EvaluationReport(metric=metric, best_block=best_block, scores=tuple(pooled), withheld=withheld)
 
 
 def _cases(
     cohort: Cohort, held: Sequence[str], every: Sequence[str]
-) -> Iterable[tuple[Part, Literal["complete", "holding"], tuple[str, ...]]]:
+) -> Iterable[tuple[Literal["complete", "holding"], tuple[str, ...]]]:
     for subset in subsets([name for name in held if name in cohort.schemas]):
-        yield "test", "holding", subset
+        yield "holding", subset
         if set(every) <= set(held):
-            yield "test", "complete", subset
-        if len(subset) == 1:
-            yield "validation", "holding", subset
+            yield "complete", subset
 
 
 def _worth_a_chart(subset: Sequence[str], held: Sequence[str]) -> bool:
@@ -236,19 +235,6 @@ def _score_row(
     )
 
 
-def _best_block(rows: Sequence[tuple[str, ScoreRow]], modalities: Sequence[str]) -> str:
-    """The block that validation patients prefer; without any, the first that has scores at all."""
-    chosen = {}
-    for name in modalities:
-        own = [row for _, row in rows if row.method == "block" and row.modalities == (name,)]
-        validated = [row for row in own if row.part == "validation" and row.pairs > 0]
-        if validated:
-            chosen[name] = _weighted(torch.tensor([[row.value, row.pairs] for row in validated]))
-        elif own:
-            chosen[name] = torch.tensor(-1.0)
-    return max(chosen, key=lambda name: float(chosen[name]))
-
-
 def _pool_rows(
     rows: Sequence[tuple[str, ScoreRow]], *, against: Sequence[tuple[str, ScoreRow]] | None
 ) -> PooledScore:
@@ -257,13 +243,13 @@ def _pool_rows(
     resampled = _weighted(torch.tensor([row.resampled for _, row in rows]))
     low, high = _interval(resampled)
     gains: dict[str, float] = {}
-    if against and first.part == "test" and [site for site, _ in rows] == [site for site, _ in against]:
+    if against and [site for site, _ in rows] == [site for site, _ in against]:
         base = _weighted(torch.tensor([[row.value, row.pairs] for _, row in against]))
         differences = resampled - _weighted(torch.tensor([row.resampled for _, row in against]))
         gain_low, gain_high = _interval(differences)
         gains = {"gain": float(values - base), "gain_low": gain_low, "gain_high": gain_high}
     return PooledScore(
-        method=first.method, modalities=first.modalities, patients=first.patients, part=first.part,
+        method=first.method, modalities=first.modalities, patients=first.patients,
         value=float(values), low=low, high=high, count=sum(row.count for _, row in rows),
         pairs=sum(row.pairs for _, row in rows), sites=tuple(site for site, _ in rows),
         gain=gains.get("gain"), gain_low=gains.get("gain_low"), gain_high=gains.get("gain_high"),

@@ -8,7 +8,7 @@ whom; the gate of a site lets no other letter out, and no tensor that was not de
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal, final
+from typing import ClassVar, Literal, TypeVar, final
 
 import torch
 from pydantic import Field, ValidationError
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lego_core.component import Component, explain
 from lego_core.errors import ProtocolError
-from lego_core.records import ModalitySchema, Part
+from lego_core.records import ModalitySchema
 from lego_core.tasks import Task
 
 
@@ -29,6 +29,9 @@ class Letter:
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
 
 
+AnyMessage = TypeVar("AnyMessage", bound="AbstractMessage")
+
+
 class AbstractMessage(Component):
     """A message's plain part; its tensors stand beside it in the letter."""
 
@@ -39,7 +42,7 @@ class AbstractMessage(Component):
         return Letter(self.kind, json.dumps(self.to_plain(), sort_keys=True), tensors or {})
 
     @classmethod
-    def read(cls, letter: Letter) -> "AbstractMessage":
+    def read(cls: type[AnyMessage], letter: Letter) -> AnyMessage:
         """Read a message of this kind.
 
         Raises:
@@ -242,14 +245,13 @@ class Update(AbstractMessage):
 
 @final
 class ScoreRow(Component):
-    """One score of one model on one set of patients.
+    """One score of one model on one set of test patients.
 
     Args:
         method: `block`, `ensemble`, `merge` or `fuse`.
         modalities: What the model was allowed to see.
         patients: `complete`: those who have all modalities of the run; `holding`: those
             who have at least these.
-        part: Which part of the split.
         count: Number of patients; never fewer than the plan's smallest count.
         value: The metric.
         pairs: Comparable pairs behind it.
@@ -260,7 +262,6 @@ class ScoreRow(Component):
     method: Literal["block", "ensemble", "merge", "fuse"]
     modalities: tuple[str, ...]
     patients: Literal["complete", "holding"]
-    part: Part
     count: int = Field(ge=1)
     value: float
     pairs: float = Field(ge=0)

@@ -120,8 +120,12 @@ class FederatedRun:
             raise RunError("No site could evaluate the models. See who was left out and why.")
         self.charts = [SiteCharts(site=site, rows=reports[site].charts) for site in sorted(reports)]
         log.write("evaluated", {"sites": sorted(reports)})
-        task = agreed.agreement.task
-        return pool(reports, metric=task.metric, modalities=list(agreed.agreement.schemas))
+        return pool(reports, metric=agreed.agreement.task.metric, best_block=self._best_block())
+
+    def _best_block(self) -> str:
+        """The block that did best on the sites' validation patients, whose losses were summed up."""
+        blocks = [learner for learner in self.learners if learner.name in self.plan.modalities]
+        return min(blocks, key=lambda learner: learner.best_loss).name
 
     def _train(self, learners: list[Learner], *, phase: Phase) -> None:
         self.learners += learners

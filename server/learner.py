@@ -39,7 +39,7 @@ class Learner:
         self.done = False
         self.rounds = 0
         self.best_round = 0
-        self._best_loss = float("inf")
+        self.best_loss = float("inf")
         self._best_state = copy.deepcopy(model.state_dict())
         self._states: dict[str, ServerState] = {}
 
@@ -53,14 +53,14 @@ class Learner:
         if not patients:
             return None
         loss = sum(one.validation_loss for one in progress) / patients
-        if loss < self._best_loss:
-            self._best_loss, self.best_round = loss, self.rounds
+        if loss < self.best_loss:
+            self.best_loss, self.best_round = loss, self.rounds
             self._best_state = copy.deepcopy(self.model.state_dict())
         return loss
 
     def keep_best(self) -> None:
         """End with the weights of the best round; with the last ones if nobody could judge."""
-        if self._best_loss < float("inf"):
+        if self.best_loss < float("inf"):
             self.model.load_state_dict(self._best_state)
         else:
             self.best_round = self.rounds
