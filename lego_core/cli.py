@@ -1,0 +1,68 @@
+"""`fedlego`: look at a bundle from the command line."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lego_core.bundle import ModelBundle, read_manifest
+from lego_core.errors import LegoError
+from lego_core.report import render_page, result_table
+
+app = typer.Typer(
+    help="Look at the model that a federation handed over.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,  # they show the values of variables, and patients are values
+)
+
+Bundle = Annotated[Path, typer.Argument(help="Folder of the bundle.")]
+
+
+@app.command()
+def inspect(bundle: Bundle) -> None:
+    """Show what a bundle is made of and how good it is."""
+    console = Console()
+    with _plain_errors():
+        loaded, manifest = ModelBundle.load(bundle), read_manifest(bundle)
+    table = Table("modality", "features", "encoder", "hash of the block", title=f"Plan '{loaded.plan.name}'")
+    for name, schema in loaded.agreement.schemas.items():
+        encoder = loaded.plan.modalities[name].encoder.kind
+        table.add_row(name, str(schema.num_features), encoder, manifest.blocks[name])
+    console.print(table)
+    console.print(result_table(loaded.report))
+    console.print(loaded.report.privacy_claim)
+
+
+@app.command()
+def verify(bundle: Bundle) -> None:
+    """Check every byte of a bundle against its manifest, and that the models load."""
+    with _plain_errors():
+        ModelBundle.load(bundle)
+    files = len(read_manifest(bundle).files)
+    Console().print(f"Bundle '{bundle.name}' is whole: {files} files match its manifest, all blocks load.")
+
+
+@app.command()
+def report(
+    bundle: Bundle,
+    output: Annotated[Path, typer.Option(dir_okay=False, help="The page to write.")] = Path("report.html"),
+) -> None:
+    """Write the report of a bundle as one HTML page."""
+    with _plain_errors():
+        page = render_page(ModelBundle.load(bundle).report)
+    output.write_text(page, encoding="utf-8")
+    Console().print(f"The report is in {output}.")
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    try:
+        yield
+    except LegoError as error:
+        Console(stderr=True).print(f"[bold red]{error.public}[/]", highlight=False)
+        raise typer.Exit(2) from error
