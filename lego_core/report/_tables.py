@@ -1,0 +1,108 @@
+"""The tables of a report, row by row, in the form in which they are read."""
+
+from dataclasses import dataclass
+
+from lego_core.evaluation import PooledScore
+from lego_core.report.words import headline_scores, model_name, paired_gain, signed_with_interval
+from lego_core.run_report import RunReport
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRow:
+    """One model in the result table."""
+
+    name: str
+    is_best_block: bool
+    value: str
+    interval: str
+    gain: str
+    patients: str
+    pairs: str
+    sites: str
+
+
+@dataclass(frozen=True, slots=True)
+class SiteRow:
+    """One site in the table of who took part; a count is empty if it does not hold the modality."""
+
+    site: str
+    patients: tuple[str, ...]
+    paired: str
+    answers: str
+
+
+@dataclass(frozen=True, slots=True)
+class BlockRow:
+    """One block, or the fused model, in the table of what was trained."""
+
+    name: str
+    features: str
+    parameters: str
+    rounds: str
+    kept: str
+
+
+def modalities_of(report: RunReport) -> list[str]:
+    """The modalities of the run: those agreed on, then those that sites only offered."""
+    offered = [name for site in report.sites for name in site.patients]
+    return list(dict.fromkeys([*report.features, *offered]))
+
+
+def result_rows(report: RunReport) -> list[ResultRow]:
+    """Each block, then every model that sees all modalities."""
+    best = report.results.best_block if report.results else ""
+    return [_result_row(score, best) for score in headline_scores(report)]
+
+
+def site_rows(report: RunReport) -> list[SiteRow]:
+    """Each site: training patients with each modality, and how often it answered."""
+    rows = []
+    for site in report.sites:
+        asked = sum(site.site in one.asked for one in report.rounds)
+        answered = sum(site.site in one.answered for one in report.rounds)
+        held = site.patients
+        counts = tuple(_rounded(held[name]) if name in held else "" for name in modalities_of(report))
+        paired = _rounded(site.paired_patients) if len(held) > 1 else ""
+        answers = f"{answered} of {asked}" if asked else ""
+        rows.append(SiteRow(site.site, counts, paired, answers))
+    return rows
+
+
+def block_rows(report: RunReport) -> list[BlockRow]:
+    """Each block, and the fused model: size, rounds, and which round was kept."""
+    trained = [one.modality for one in report.rounds]
+    names = dict.fromkeys([*report.features, *report.parameters, *trained])
+    return [
+        BlockRow(
+            name=name,
+            features=_known(report.features, name),
+            parameters=_known(report.parameters, name),
+            rounds=f"{max((one.round for one in report.rounds if one.modality == name), default=0)}",
+            kept=_known(report.kept_rounds, name),
+        )
+        for name in names
+    ]
+
+
+def _result_row(score: PooledScore, best_block: str) -> ResultRow:
+    is_best = score.method == "block" and score.modalities == (best_block,)
+    gain = paired_gain(score)
+    return ResultRow(
+        name=model_name(score.method, score.modalities),
+        is_best_block=is_best,
+        value=f"{score.value:.3f}",
+        interval=f"{score.low:.3f} to {score.high:.3f}",
+        gain="" if is_best or gain is None else signed_with_interval(gain),
+        patients=f"{score.count:,}",
+        pairs=f"{score.pairs:,.0f}",
+        sites=f"{len(score.sites)}",
+    )
+
+
+def _rounded(patients: int) -> str:
+    """Counts come rounded down to tens, so that 0 stands for fewer than ten."""
+    return f"{patients:,}" if patients else "<10"
+
+
+def _known(numbers: dict[str, int], name: str) -> str:
+    return f"{numbers[name]:,}" if name in numbers else ""

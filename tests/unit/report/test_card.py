@@ -1,0 +1,54 @@
+import pytest
+import sample_reports
+
+from lego_core.errors import BundleError
+from lego_core.report import headline, render_card
+from lego_core.run_report import LeftOut, RunReport
+
+HASHES = {"clinical": "a1" * 32, "laboratory": "b2" * 32, "imaging": "c3" * 32}
+
+
+def test_the_card_lists_the_hash_of_every_block(survival_report: RunReport) -> None:
+    card = render_card(survival_report, manifest={"blocks": HASHES})
+    assert all(f"| {name} | `{digest}` |" in card for name, digest in HASHES.items())
+
+
+def test_the_card_has_headline_privacy_limits_and_how_to_load(survival_report: RunReport) -> None:
+    card = render_card(survival_report, manifest={"blocks": HASHES})
+    assert headline(survival_report) in card
+    assert survival_report.privacy_claim in card
+    assert "not a medical device" in card
+    assert 'ModelBundle.load("PATH").model' in card
+
+
+def test_the_card_marks_the_best_block(survival_report: RunReport) -> None:
+    card = render_card(survival_report, manifest={"blocks": HASHES})
+    assert "| **block laboratory** (best block) | 0." in card
+
+
+def test_every_row_of_a_table_has_as_many_cells_as_its_head(survival_report: RunReport) -> None:
+    card = render_card(survival_report, manifest={"blocks": HASHES})
+    for table in (part for part in card.split("\n\n") if part.startswith("|")):
+        assert len({line.replace("\\|", "").count("|") for line in table.splitlines()}) == 1
+
+
+def test_what_sites_wrote_is_not_markup(survival_report: RunReport) -> None:
+    absence = LeftOut(site="a|b", phase="blocks", round=1, reason="<img src=x>\n# [late](http://x)")
+    card = render_card(
+        survival_report.model_copy(update={"left_out": (absence,)}), manifest={"blocks": HASHES}
+    )
+    assert r"- a\|b (training of blocks, round 1): \<img src=x\> \# \[late\](http://x)." in card
+
+
+def test_a_run_without_results_has_a_card(survival_report: RunReport) -> None:
+    report = sample_reports.with_scores(survival_report, None)
+    assert "There are no scores." in render_card(report, manifest={"blocks": HASHES})
+
+
+def test_a_failed_run_has_a_card(failed_report: RunReport) -> None:
+    assert "No site joined." in render_card(failed_report, manifest={"blocks": {}})
+
+
+def test_a_manifest_without_hashes_is_refused(survival_report: RunReport) -> None:
+    with pytest.raises(BundleError, match=r"keys \['format'\], and a card needs key 'blocks' with one hash"):
+        render_card(survival_report, manifest={"format": 1})
