@@ -10,9 +10,11 @@ M modalities, S sites, P parameters, O columns of outcomes.
 """
 
 from lego_core.block import LegoBlock
+from lego_core.evaluation import score
 from lego_core.fuse import LegoFuse
 from lego_core.merge import LegoMerge
 from lego_core.records import Cohort, Measurement, ModalitySchema, Outcome, PatientRecord
+from lego_core.split import Split, split_by_patient
 from lego_core.training import TrainingSettings, fit_block, fit_fused
 from lego_core.trunk import LatentContract
 
@@ -28,7 +30,10 @@ __all__ = [
     "ModalitySchema",
     "Outcome",
     "PatientRecord",
+    "Split",
     "TrainingSettings",
     "fit_block",
     "fit_fused",
+    "score",
+    "split_by_patient",
 ]

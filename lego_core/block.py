@@ -33,8 +33,8 @@ class LegoBlock(nn.Module):
         encoder: Settings of the encoder, or the built module itself: any module whose
             `forward(Inputs)` gives `Tokens` and that has a `token_dim`.
         schema: What the modality looks like.
-        contract: Sizes shared by all blocks that are to be merged.
         num_outputs: Number of outputs K of the task.
+        contract: Sizes shared by all blocks that are to be merged; the defaults if not given.
         seed: Blocks of one seed have one common start: equal trunks, whatever the modality.
 
     Shapes:
@@ -58,11 +58,12 @@ class LegoBlock(nn.Module):
         encoder: AbstractEncoder | nn.Module,
         schema: ModalitySchema,
         *,
-        contract: LatentContract,
         num_outputs: int,
+        contract: LatentContract | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
+        contract = contract or LatentContract()
         check_heads(contract.latent_dim, contract.num_heads)
         self.modality = modality
         self.schema = schema

@@ -14,14 +14,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lego_core.block import LegoBlock
 from lego_core.component import Component
 from lego_core.errors import DataError
 from lego_core.fuse import LegoFuse
 from lego_core.merge import LegoMerge
 from lego_core.protocol import ChartRow, ScoreRow, SiteReport
 from lego_core.records import Batch, Cohort
-from lego_core.tasks import Task
-from lego_core.training import Device, choose_device
+from lego_core.tasks import Score, Task
+from lego_core.training import Device, Model, choose_device, predict_logits
 
 Method = Literal["block", "ensemble", "merge", "fuse"]
 CHUNK = 256  # patients scored at once
@@ -54,6 +55,20 @@ class ModelSet(nn.Module):
             return task.predict(self.merged(batch))
         singles = [task.predict(self.merged.blocks[name](batch.inputs[name])) for name in batch.inputs]
         return torch.stack(singles).mean(dim=0)
+
+
+def score(model: Model, cohort: Cohort, *, task: Task) -> Score:
+    """The main metric of one model on one cohort, for a researcher who holds all patients.
+
+    Args:
+        model: A block, a merge or a fused model.
+        cohort: Patients; for a block, those without its modality are left out.
+        task: What is predicted.
+    """
+    if isinstance(model, LegoBlock):
+        cohort = cohort.holding(model.modality)
+    logits, outcomes = predict_logits(model, cohort)
+    return task.score(task.predict(logits), outcomes)
 
 
 def evaluate(
@@ -125,7 +140,7 @@ class PooledScore(Component):
         count: Patients.
         pairs: Comparable pairs, within sites.
         sites: Names of the sites behind it.
-        gain: Difference to the best block on the same patients; absent for other subsets.
+        gain: Difference to the best block on the same patients; only for complete patients.
         gain_low: Lower end of its paired interval.
         gain_high: Upper end.
     """
@@ -243,7 +258,8 @@ def _pool_rows(
     resampled = _weighted(torch.tensor([row.resampled for _, row in rows]))
     low, high = _interval(resampled)
     gains: dict[str, float] = {}
-    if against and [site for site, _ in rows] == [site for site, _ in against]:
+    paired = first.patients == "complete"  # the same patients for every subset of modalities
+    if paired and against and [site for site, _ in rows] == [site for site, _ in against]:
         base = _weighted(torch.tensor([[row.value, row.pairs] for _, row in against]))
         differences = resampled - _weighted(torch.tensor([row.resampled for _, row in against]))
         gain_low, gain_high = _interval(differences)

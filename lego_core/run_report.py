@@ -46,8 +46,8 @@ class LearningPoint(Component):
     round: int
     site: str
     modality: str
-    train_loss: float | None
-    validation_loss: float | None
+    train_loss: float | None = None
+    validation_loss: float | None = None
     weight: float
     seconds: float
 
@@ -68,7 +68,7 @@ class RoundSummary(Component):
     modality: str
     asked: tuple[str, ...]
     answered: tuple[str, ...]
-    validation_loss: float | None
+    validation_loss: float | None = None
 
 
 @final
