@@ -43,8 +43,13 @@ class Learner:
         self._best_state = copy.deepcopy(model.state_dict())
         self._states: dict[str, ServerState] = {}
 
-    def judge(self, progress: Sequence[Progress]) -> float | None:
+    def judge(self, progress: Sequence[Progress], *, may_be_kept: bool = True) -> float | None:
         """Take note of how the current weights did on the sites' validation patients.
+
+        Args:
+            progress: What the sites said.
+            may_be_kept: Whether the run may end with these weights; the start of a one-shot run
+                is not what anybody trained.
 
         Returns:
             Their mean validation loss; None if no site has validation patients.
@@ -53,7 +58,7 @@ class Learner:
         if not patients:
             return None
         loss = sum(one.validation_loss for one in progress) / patients
-        if loss < self.best_loss:
+        if may_be_kept and loss < self.best_loss:
             self.best_loss, self.best_round = loss, self.rounds
             self._best_state = copy.deepcopy(self.model.state_dict())
         return loss

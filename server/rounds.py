@@ -57,8 +57,7 @@ class Rounds:
             if not training:
                 break
             self._round(number, training, rounds=rounds)
-        if not self._one_shot:
-            self._score([learner for learner in learners if not learner.done])
+        self._score([learner for learner in learners if not learner.done])
         for learner in learners:
             learner.keep_best()
             ended = {"modality": learner.name, "rounds": learner.rounds, "kept_round": learner.best_round}
@@ -74,7 +73,7 @@ class Rounds:
         losses = {}
         for learner in learners:
             progress = [Update.read(letter).progress for _, letter in letters[learner.name]]
-            losses[learner.name] = learner.judge(progress)
+            losses[learner.name] = learner.judge(progress, may_be_kept=not self._one_shot)
         self._aggregate(number, learners, letters)
         states = {learner.name: learner.state() for learner in learners}
         write_checkpoint(self.folder, phase=self.phase, round_number=number, tensors=states)
