@@ -19,15 +19,17 @@ class Tabular(AbstractEncoder):
     SELU keeps activations near mean 0 and variance 1 from layer to layer without any
     normalisation over patients, so it suits sites with few of them. Clinical tables and
     gene panels are often predicted best by a plain weighted sum; a linear path beside
-    the network lets the tokens carry that sum unharmed.
+    the network lets the tokens carry that sum unharmed. What the two say is added to a
+    learned constant of each token, for the LayerNorm behind the tokens would otherwise
+    make a patient with small deviations look like one with large ones.
 
     Args:
         token_dim: Width C of the tokens.
         num_tokens: Number of tokens T the output is cut into.
         hidden_dims: Width of each hidden layer.
         dropout: Probability of alpha dropout after each hidden layer, in [0, 1).
-        input_dropout: Probability of hiding a feature in training, in [0, 1). High
-            values (0.5) are the strongest guard with many features and few patients.
+        input_dropout: Probability of hiding a feature in training, in [0, 1); the guard
+            against many features with few patients.
         missing_indicators: Whether the network is told which values were not measured.
             If not, an absent value looks like an average one.
         linear_skip: Whether a linear map of the features is added to the output.
@@ -46,8 +48,8 @@ class Tabular(AbstractEncoder):
     token_dim: int = Field(default=64, ge=1)
     num_tokens: int = Field(default=4, ge=1)
     hidden_dims: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(64,), min_length=1)
-    dropout: float = Field(default=0.1, ge=0, lt=1)
-    input_dropout: float = Field(default=0.1, ge=0, lt=1)
+    dropout: float = Field(default=0.3, ge=0, lt=1)
+    input_dropout: float = Field(default=0.3, ge=0, lt=1)
     missing_indicators: bool = True
     linear_skip: bool = True
 
@@ -78,14 +80,18 @@ class _TabularModule(nn.Module):
         self.input_dropout = nn.Dropout(settings.input_dropout)
         self.hidden = nn.Sequential(
             *(
-                nn.Sequential(_lecun(*sizes, fan_in=fan), nn.SELU(), nn.AlphaDropout(settings.dropout))
-                for *sizes, fan in zip(dims, dims[1:], fans, strict=False)
+                nn.Sequential(
+                    _lecun(width, next_width, fan_in=fan), nn.SELU(), nn.AlphaDropout(settings.dropout)
+                )
+                for width, next_width, fan in zip(dims, settings.hidden_dims, fans, strict=False)
             )
         )
         self.out = _lecun(dims[-1], num_outputs, fan_in=dims[-1])
+        nn.init.normal_(self.out.bias)
         self.skip = _lecun(num_inputs, num_outputs, fan_in=num_features) if settings.linear_skip else None
 
     def forward(self, inputs: Inputs) -> Tokens:
+        """Add up the network, the linear path and the constants, and cut the sum into tokens."""
         features = self.features(inputs)
         output = self.out(self.hidden(features))
         if self.skip is not None:
@@ -94,6 +100,7 @@ class _TabularModule(nn.Module):
         return Tokens(values, torch.ones_like(values[..., 0], dtype=torch.bool))
 
     def features(self, inputs: Inputs) -> Float[Tensor, "B I"]:
+        """Give what the network reads: values, then (if wished) what was not measured."""
         values, measured = only_row(inputs)
         if self.missing_indicators:
             values = torch.cat([values, (~measured).to(values.dtype)], dim=1)

@@ -73,6 +73,18 @@ def test_without_the_linear_path_its_weights_are_gone():
     assert counts[0] - counts[1] == (2 * 5 + 1) * (4 * 64)
 
 
+def test_size_of_a_deviation_survives_the_layer_norm_behind_the_tokens(make_inputs):
+    module = Tabular().build(schema(5)).eval()
+    deviation = torch.randn(1, 1, 5)
+
+    small, large = (
+        torch.nn.functional.layer_norm(module(make_inputs(scale * deviation)).values, (64,))
+        for scale in (0.2, 2.0)
+    )
+
+    assert (small - large).square().mean() > 0.1
+
+
 def test_input_dropout_hides_features_in_training_only(make_inputs):
     module = Tabular(input_dropout=0.5).build(schema(200))
     inputs = make_inputs(torch.ones(1, 1, 200))
