@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.console import Console
@@ -14,10 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from lego_core.errors import LegoError
+from lego_core.plan import RunPlan, shipped_plans
 from simulations.run import make_room, on_disk, prepare, run_federation
-
-if TYPE_CHECKING:
-    from lego_core.plan import RunPlan
 
 app = typer.Typer(
     help="Rehearse a federation of hospitals on one machine.",
@@ -26,13 +24,23 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they show the values of variables, and patients are values
 )
 
+PIPE_WIDTH = 120
+
 PlanName = Annotated[str, typer.Argument(help="Name of a shipped plan, or path of a TOML file.")]
 Seed = Annotated[int | None, typer.Option(min=0, help="Instead of the plan's own seed.")]
 Data = Annotated[
     Path | None,
-    typer.Option(exists=True, file_okay=False, help="Where the dataset lies, if it does not come along."),
+    typer.Option(
+        exists=True,
+        file_okay=False,
+        resolve_path=True,
+        help="Where the dataset lies, if it does not come along.",
+    ),
 ]
-Output = Annotated[Path | None, typer.Option(file_okay=False, help="Where to write; runs/PLAN if not given.")]
+Output = Annotated[
+    Path | None,
+    typer.Option(file_okay=False, resolve_path=True, help="Where to write; runs/PLAN if not given."),
+]
 Overwrite = Annotated[bool, typer.Option(help="Replace an earlier rehearsal in the same folder.")]
 
 
@@ -55,7 +63,7 @@ def run(
     overwrite: Overwrite = False,
 ) -> None:
     """Make a plan's hospitals, run the federation, show the result."""
-    console = Console()
+    console = _console()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     folder = _folder(plan, output)
     with _plain_errors():
@@ -79,10 +87,10 @@ def sites(
     overwrite: Overwrite = False,
 ) -> None:
     """Make a plan's hospitals as site folders, and nothing else."""
-    console = Console()
+    console = _console()
     folder = _folder(plan, output)
     with _plain_errors(), console.status("Starting") as status:
-        from simulations.make_sites import make_sites  # brings torch
+        from simulations.make_sites import make_sites  # brings Flower
 
         chosen = _read_plan(plan, seed)
         make_room(folder, overwrite=overwrite)
@@ -97,8 +105,6 @@ def sites(
 @app.command()
 def plans() -> None:
     """List the plans that came along."""
-    from lego_core.plan import RunPlan, shipped_plans  # brings torch
-
     table = Table("plan", "minutes", "sites", "modalities", "what it asks", padding=(0, 1))
     for name, path in shipped_plans().items():
         plan = RunPlan.load(path)
@@ -109,12 +115,16 @@ def plans() -> None:
         table.add_row(
             name, minutes[1] if minutes else "", hospitals, ", ".join(plan.modalities), Text(plan.description)
         )
-    Console().print(table)
+    _console().print(table)
 
 
-def _read_plan(name: str, seed: int | None) -> "RunPlan":
-    from lego_core.plan import RunPlan  # brings torch
+def _console() -> Console:
+    """The terminal as it is; a file or a pipe has room for a table."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
 
+
+def _read_plan(name: str, seed: int | None) -> RunPlan:
     is_file = name.endswith(".toml") or Path(name).is_file()
     plan = RunPlan.load(Path(name)) if is_file else RunPlan.shipped(name)
     return plan if seed is None else plan.model_copy(update={"seed": seed})

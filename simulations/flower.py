@@ -170,6 +170,7 @@ def flower_running(log: Path) -> Iterator[Flower]:
         finally:
             process.terminate()
             stop_marked(mark, patience_seconds=STOP_SECONDS)
+            process.wait(timeout=STOP_SECONDS)
 
 
 def _short_folder() -> tempfile.TemporaryDirectory[str]:

@@ -1,9 +1,9 @@
 """Make site folders: the patients of one dataset, dealt out to a plan's hospitals.
 
-    FOLDER/plan.toml           the plan, as every site reads it
-    FOLDER/hospitals.json      who got what, in numbers
-    FOLDER/site-0/site.toml    the first hospital, in the form a real one uses
-    FOLDER/site-0/*.csv        its own tables
+FOLDER/plan.toml           the plan, as every site reads it
+FOLDER/hospitals.json      who got what, in numbers
+FOLDER/site-0/site.toml    the first hospital, in the form a real one uses
+FOLDER/site-0/*.csv        its own tables
 """
 
 import json

@@ -1,7 +1,7 @@
 """Rehearse a plan: make its hospitals, run the federation, show what came of it.
 
-This process stays small while the federation runs: whatever needs torch is a process of its
-own, or is imported when the federation is over.
+This process stays small while the federation runs: patients are read and dealt out in a process
+of its own, and Flower is imported only where it runs.
 """
 
 import json
@@ -17,6 +17,8 @@ from rich.console import Console
 from rich.text import Text
 
 from lego_core.errors import LegoError, RunError
+from lego_core.report import result_table, summary_lines
+from lego_core.run_report import RunReport
 from simulations.flower import ROOT, flower_running, stage_app
 from simulations.progress import LOOK_SECONDS, Watch
 
@@ -50,17 +52,10 @@ def make_room(folder: Path, *, overwrite: bool) -> None:
 
 def prepare(plan: str, output: Path, *, data: Path | None, seed: int | None) -> int:
     """Make the site folders in a process of its own, and give its exit code."""
-    options = [*(["--data", str(data)] if data else []), *(["--seed", str(seed)] if seed is not None else [])]
-    command = [
-        sys.executable,
-        "-m",
-        "simulations",
-        "sites",
-        plan,
-        "--output",
-        str(output / "sites"),
-        *options,
-    ]
+    named = str(Path(plan).absolute()) if Path(plan).is_file() else plan
+    command = [sys.executable, "-m", "simulations", "sites", named, "--output", str(output / "sites")]
+    command += ["--data", str(data)] if data else []
+    command += ["--seed", str(seed)] if seed is not None else []
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
@@ -111,7 +106,7 @@ def _play_with_flower(plan: str, output: Path, *, sites: int, watch: Watch) -> s
 
 def _play_in_process(plan: str, output: Path, *, sites: int, watch: Watch) -> str:
     """Run everything here, and give the problem if there was one."""
-    from simulations.in_process import run_in_process  # brings torch and Flower
+    from simulations.in_process import run_in_process  # brings Flower
 
     with watch.looking():
         try:
@@ -127,9 +122,6 @@ def _unfinished(watch: Watch) -> str:
 
 
 def _show_result(output: Path, *, problem: str, console: Console) -> bool:
-    from lego_core.report import result_table, summary_lines  # brings torch
-    from lego_core.run_report import RunReport
-
     written = output / "bundle" / "report.json"
     if problem or not written.is_file():
         console.print(
