@@ -30,9 +30,12 @@ def write_checkpoint(
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     for name, state in tensors.items():
-        save_file({key: value.contiguous() for key, value in state.items()}, unfinished / f"{name}.safetensors")
+        whole = {key: value.contiguous() for key, value in state.items()}
+        save_file(whole, unfinished / f"{name}.safetensors")
     shutil.rmtree(final, ignore_errors=True)
     os.replace(unfinished, final)
-    for old in sorted(folder.glob(f"{phase}-round-*"))[:-KEEP]:
-        shutil.rmtree(old)
+    kept = {f"{phase}-round-{number:03d}" for number in range(round_number - KEEP + 1, round_number + 1)}
+    for other in folder.glob(f"{phase}-round-*"):
+        if other.name not in kept:  # an earlier round, or one of a run that had this folder before
+            shutil.rmtree(other)
     return final

@@ -42,6 +42,7 @@ def make_report(run: FederatedRun, *, results: EvaluationReport | None, reason: 
     """
     plan, log = run.plan, run.exchange.log
     agreement = run.agreement
+    schemas = agreement.schemas if agreement else {}
     absences = "complete-with-absences" if log.left_out else "complete"
     return RunReport(
         plan=plan.name,
@@ -55,7 +56,7 @@ def make_report(run: FederatedRun, *, results: EvaluationReport | None, reason: 
         privacy_claim=plan.privacy.claim,
         sites=tuple(one.summary() for one in run.participants),
         left_out=tuple(log.left_out),
-        features={name: len(schema.features) for name, schema in agreement.schemas.items()} if agreement else {},
+        features={name: schema.num_features for name, schema in schemas.items()},
         bin_edges_days=tuple(getattr(agreement.task, "bin_edges_days", None) or ()) if agreement else (),
         rounds=tuple(log.rounds),
         learning=tuple(log.learning),

@@ -22,7 +22,8 @@ class RunLog:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._lines = path.open("w", encoding="utf-8")
+        path.write_bytes(b"")
+        self._path = path
         self.started = datetime.now(UTC)
         self.left_out: list[LeftOut] = []
         self.learning: list[LearningPoint] = []
@@ -31,9 +32,10 @@ class RunLog:
     def write(self, event: str, fields: Mapping[str, object]) -> None:
         """Write one event; it is on the disk when this returns."""
         line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **fields}
-        self._lines.write(json.dumps(line) + "\n")
-        self._lines.flush()
-        os.fsync(self._lines.fileno())
+        with self._path.open("a", encoding="utf-8") as lines:
+            lines.write(json.dumps(line) + "\n")
+            lines.flush()
+            os.fsync(lines.fileno())
 
     def leave_out(self, left_out: LeftOut) -> None:
         """A site takes no part in something, and why."""
