@@ -13,7 +13,6 @@ from lego_core.evaluation import evaluate
 from lego_core.exchangeable import declared, exchanged, parts
 from lego_core.fuse import LegoFuse
 from lego_core.protocol import (
-    Agreement,
     AskBlockUpdate,
     AskFuseUpdate,
     AskReport,

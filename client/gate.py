@@ -5,6 +5,7 @@ door: an error of ours leaves as its public text, any other as an incident numbe
 rest is written to the site's own log. The one place where a broad `except` is right.
 """
 
+import logging
 import time
 import traceback
 import uuid
@@ -52,8 +53,12 @@ def _check_declared(answer: Message) -> None:
 
 
 def _write_incident(context: Context, public: str, local: str) -> None:
-    log = local_log(context)
-    log.parent.mkdir(parents=True, exist_ok=True)
+    """Write to the site's log; where that cannot be, to the console of the site's node."""
     stamp = time.strftime("%Y-%m-%dT%H:%M:%S%z")
-    with log.open("a", encoding="utf-8") as lines:
-        lines.write(f"{stamp} {public}\n{local}\n")
+    try:
+        log = local_log(context)
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as lines:
+            lines.write(f"{stamp} {public}\n{local}\n")
+    except (OSError, KeyError):  # whatever raises here would reach the server
+        logging.getLogger(__name__).exception("%s %s\n%s", stamp, public, local)

@@ -82,7 +82,8 @@ class Site:
         if nodes != plan.simulation.num_hospitals:
             raise SiteRefusal(
                 f"Plan '{plan.name}' plays {plan.simulation.num_hospitals} hospitals and Flower started "
-                f"{nodes} nodes. Run with --federation-config 'num-supernodes={plan.simulation.num_hospitals}'."
+                f"{nodes} nodes. Run with --federation-config "
+                f"'num-supernodes={plan.simulation.num_hospitals}'."
             )
         cohort = plan.simulation.data.load()
         dealt = deal(cohort, plan.simulation, task=plan.task, split=plan.split, seed=plan.seed)
@@ -102,7 +103,7 @@ def site_file(context: Context) -> Path:
         if sites_dir:
             raise SiteRefusal(
                 "This site declines: the run names a sites-dir, and a server may not choose a path on this "
-                "site's disk. Run with sites-dir = \"\"."
+                'site\'s disk. Run with sites-dir = "".'
             )
         return Path(str(context.node_config["site-file"]))
     return Path(sites_dir) / f"site-{context.node_config['partition-id']}" / "site.toml"
