@@ -8,6 +8,7 @@ whom; the gate of a site lets no other letter out, and no tensor that was not de
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import ClassVar, Literal, TypeVar, final
 
 import torch
@@ -28,6 +29,8 @@ class Letter:
     body: str
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
 
+
+MOST_PATIENTS = 1e9  # a site that claims more is wrong
 
 AnyMessage = TypeVar("AnyMessage", bound="AbstractMessage")
 
@@ -225,6 +228,18 @@ class Progress(AbstractMessage):
     validation_patients: int = Field(default=0, ge=0)
     seconds: float = Field(default=0.0, ge=0)
 
+    def check_finite(self, *, sender: str) -> None:
+        """Refuse losses that are not finite: one of them would spoil the mean of all sites.
+
+        Raises:
+            ProtocolError: Naming the sender.
+        """
+        if not all(isfinite(loss) for loss in (*self.train_losses, self.validation_loss)):
+            raise ProtocolError(
+                f"{sender} sent a loss that is not finite. The letter was put aside; lower the learning "
+                "rate, or look for broken values in the data."
+            )
+
 
 @final
 class Update(AbstractMessage):
@@ -239,7 +254,7 @@ class Update(AbstractMessage):
     """
 
     kind: ClassVar[str] = "update"
-    weight: float = Field(ge=0)
+    weight: float = Field(ge=0, le=MOST_PATIENTS)
     progress: Progress
 
 

@@ -14,6 +14,7 @@ from server.run_log import RunLog
 
 POLL_SECONDS = 0.1
 SAY_EVERY_SECONDS = 5.0
+UNREADABLE = (KeyError, TypeError, ValueError, EOFError, MemoryError)  # what Flower and numpy say to junk
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,6 +147,11 @@ def _from_records(content: RecordDict) -> Letter:
             f"The site sent records {sorted(content)} where 'letter' and 'tensors' were expected. Run the "
             "same code at both ends."
         )
-    plain = content.config_records["letter"]
-    tensors = content.array_records["tensors"].to_torch_state_dict()
-    return Letter(str(plain["kind"]), str(plain["body"]), tensors)
+    try:
+        plain = content.config_records["letter"]
+        tensors = content.array_records["tensors"].to_torch_state_dict()
+        return Letter(str(plain["kind"]), str(plain["body"]), tensors)
+    except UNREADABLE as error:
+        raise ProtocolError(
+            "The site sent a letter that cannot be read. Run the same code at both ends.", local=repr(error)
+        ) from error

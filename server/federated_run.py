@@ -14,10 +14,11 @@ from lego_core.plan import RunPlan
 from lego_core.protocol import Agreement, AskReport, SiteReport
 from lego_core.run_report import LeftOut, MergeabilityPair, SiteCharts
 from server.agreement import Agreed, agree
-from server.exchange import Answer, Exchange, Question
+from server.exchange import Exchange, Question
 from server.learner import Learner
 from server.participants import Participant, gather
 from server.rounds import Phase, Rounds
+from server.site_reports import read_report
 
 
 @final
@@ -108,7 +109,7 @@ class FederatedRun:
         reports: dict[str, SiteReport] = {}
         for answer in answers:
             try:
-                reports[answer.question.site] = _read_report(answer)
+                reports[answer.question.site] = read_report(answer, plan=self.plan)
             except LegoError as error:
                 log.leave_out(
                     LeftOut(
@@ -146,9 +147,3 @@ class FederatedRun:
         return Question(
             one.node_id, one.site, question.letter({name: state[name] for name in needed.state_dict()})
         )
-
-
-def _read_report(answer: Answer) -> SiteReport:
-    if answer.letter is None:
-        raise RunError(answer.reason)
-    return SiteReport.read(answer.letter)

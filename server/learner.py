@@ -48,8 +48,7 @@ class Learner:
 
         Args:
             progress: What the sites said.
-            may_be_kept: Whether the run may end with these weights; the start of a one-shot run
-                is not what anybody trained.
+            may_be_kept: Whether training may end with these weights, however early.
 
         Returns:
             Their mean validation loss; None if no site has validation patients.

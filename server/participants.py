@@ -63,9 +63,7 @@ def gather(exchange: Exchange, plan: RunPlan) -> list[Participant]:
     return [participants[site] for site in sorted(participants)]
 
 
-def _hear(
-    answer: Answer, *, plan: RunPlan, exchange: Exchange, taken: Iterable[str]
-) -> Participant | None:
+def _hear(answer: Answer, *, plan: RunPlan, exchange: Exchange, taken: Iterable[str]) -> Participant | None:
     log, node_id = exchange.log, answer.question.node_id
     site, reason = answer.question.site, answer.reason
     if answer.letter:

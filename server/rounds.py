@@ -73,7 +73,7 @@ class Rounds:
         losses = {}
         for learner in learners:
             progress = [Update.read(letter).progress for _, letter in letters[learner.name]]
-            losses[learner.name] = learner.judge(progress, may_be_kept=not self._one_shot)
+            losses[learner.name] = learner.judge(progress, may_be_kept=self._may_stop_early)
         self._aggregate(number, learners, letters)
         states = {learner.name: learner.state() for learner in learners}
         write_checkpoint(self.folder, phase=self.phase, round_number=number, tensors=states)
@@ -138,9 +138,7 @@ class Rounds:
         for learner in learners:
             learner.judge([Progress.read(letter) for _, letter in letters[learner.name]])
 
-    def _question(
-        self, learner: Learner, site: Participant, number: int, score_only: bool
-    ) -> Question:
+    def _question(self, learner: Learner, site: Participant, number: int, score_only: bool) -> Question:
         held = site.held(learner.modalities)
         if self.phase == "blocks":
             letter = AskBlockUpdate(
@@ -153,19 +151,19 @@ class Rounds:
             )
         return Question(site.node_id, site.site, letter.letter(learner.state_for(held)), learner.name)
 
-    def _checked(
-        self, learner: Learner, site: Participant, answer: Answer, *, score_only: bool
-    ) -> Letter:
+    def _checked(self, learner: Learner, site: Participant, answer: Answer, *, score_only: bool) -> Letter:
         if answer.letter is None:
             raise RunError(answer.reason)
+        sender = f"Site '{site.site}'"
         if score_only:
-            Progress.read(answer.letter)
+            Progress.read(answer.letter).check_finite(sender=sender)
             return answer.letter
         update = Update.read(answer.letter)
+        update.progress.check_finite(sender=sender)
         if not update.weight > 0:
-            raise RunError(f"Site '{site.site}' sent an update that no patient stands behind.")
+            raise RunError(f"{sender} sent an update that no patient stands behind.")
         model = learner.model_for(site.held(learner.modalities))
-        check_tensors(answer.letter, declared(self.plan.privacy, model), sender=f"Site '{site.site}'")
+        check_tensors(answer.letter, declared(self.plan.privacy, model), sender=sender)
         return answer.letter
 
     def _note(self, learner: Learner, site: Participant, letter: Letter, number: int) -> None:
@@ -201,11 +199,16 @@ class Rounds:
             there = len(letters[learner.name])
             if there < smallest:
                 raise RunError(
-                    f"Round {number}, '{learner.name}': {there} of {len(learner.members)} sites gave a usable "
-                    f"answer and plan '{self.plan.name}' asks for {smallest} (key "
+                    f"Round {number}, '{learner.name}': {there} of {len(learner.members)} sites gave a "
+                    f"usable answer and plan '{self.plan.name}' asks for {smallest} (key "
                     f"participation.smallest-group). Rounds up to {number - 1} are on the disk. See who was "
                     "left out and why, and start again when they are back."
                 )
+
+    @property
+    def _may_stop_early(self) -> bool:
+        """One upload, or a fixed number of fuse rounds, is what the plan asked for: all of it is kept."""
+        return self.phase == "blocks" and not self._one_shot
 
     @property
     def _one_shot(self) -> bool:

@@ -1,0 +1,54 @@
+"""What a site says of the models: read, and refused where it cannot be."""
+
+from collections.abc import Sequence
+from math import isfinite
+
+from lego_core.errors import ProtocolError, RunError
+from lego_core.plan import RunPlan
+from lego_core.protocol import AskReport, ScoreRow, SiteReport
+from server.exchange import Answer
+
+
+def read_report(answer: Answer, *, plan: RunPlan) -> SiteReport:
+    """Read a site's report and make sure that it can be pooled with the others.
+
+    Raises:
+        RunError: If the site gave none.
+        ProtocolError: If a row is not of a model that was asked about, or holds what no
+            faithful site would send.
+    """
+    if answer.letter is None:
+        raise RunError(answer.reason)
+    question, report = AskReport.read(answer.question.letter), SiteReport.read(answer.letter)
+    faults = [fault for row in report.scores if (fault := _fault_of(row, question=question, plan=plan))]
+    about = [(row.patients, row.method, row.modalities) for row in report.scores]
+    if len(set(about)) < len(about):
+        faults.append("a model that it scored more than once on the same patients")
+    if faults:
+        raise ProtocolError(
+            f"Site '{answer.question.site}' sent a report with {faults[0]}. The report was put aside; run "
+            "the same code and plan at both ends."
+        )
+    return report
+
+
+def _fault_of(row: ScoreRow, *, question: AskReport, plan: RunPlan) -> str:
+    smallest, resamples = plan.evaluation.smallest_count, plan.evaluation.bootstrap
+    if not row.modalities or not _is_part(row.modalities, question.modalities):
+        return f"a score for modalities {list(row.modalities)} where {list(question.modalities)} were asked"
+    if row.method == "fuse" and not question.with_fused:
+        return "a score for method 'fuse' and no fused model was sent"
+    if row.count < smallest:
+        return f"a score of {row.count} patients and this run withholds scores of fewer than {smallest}"
+    if len(row.resampled) != resamples:
+        return f"{len(row.resampled)} resamples and this run asks for {resamples}"
+    for value, pairs in ((row.value, row.pairs), *row.resampled):
+        if not 0 <= value <= 1:
+            return f"a score of {value:g}, which is not a number from 0 to 1"
+        if not (isfinite(pairs) and pairs >= 0):
+            return f"{pairs:g} comparable pairs, which is not a number that can be"
+    return ""
+
+
+def _is_part(some: Sequence[str], every: Sequence[str]) -> bool:
+    return tuple(some) == tuple(name for name in every if name in some)
