@@ -102,7 +102,7 @@ class Fuse(Component):
 
     Args:
         order: `stack` or `weave`.
-        rounds: Number of rounds.
+        rounds: Number of rounds; all of them are run and the last weights kept.
         local_epochs: Epochs at each site per round.
         learning_rate: Step size; smaller than for blocks, since they are trained already.
     """
