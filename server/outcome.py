@@ -70,6 +70,7 @@ def make_report(run: FederatedRun, *, results: EvaluationReport | None, reason: 
 
 
 def _finish(run: FederatedRun, output: Path, report: RunReport, *, bundle: str) -> None:
-    (output / "report.html").write_text(render_page(report), encoding="utf-8")
-    ended = {"status": report.status, "reason": report.reason, "bundle": bundle}
+    page = output / "report.html"
+    page.write_text(render_page(report), encoding="utf-8")
+    ended = {"status": report.status, "reason": report.reason, "bundle": bundle, "report": str(page)}
     run.exchange.log.write("finished", ended)

@@ -5,6 +5,7 @@ report is made from the same events.
 """
 
 import json
+import logging
 import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -12,9 +13,17 @@ from pathlib import Path
 
 from lego_core.run_report import LearningPoint, LeftOut, RoundSummary
 
+FLOWER_LOG = logging.getLogger("flwr")  # what `flwr run . --stream` and `flwr log` show
+SAID_ALOUD = {
+    "offer": "site {site} takes part with {modalities}",
+    "left-out": "site {site} is left out: {reason}",
+    "round-finished": "{modality}, round {round}: validation loss {validation_loss}",
+    "finished": "{status} {reason} bundle: {bundle}; report: {report}",
+}
+
 
 class RunLog:
-    """Write events down, and keep those that the report is made of.
+    """Write events down, say the main ones aloud, and keep those that the report is made of.
 
     Args:
         path: The file; it is started anew.
@@ -36,6 +45,8 @@ class RunLog:
             lines.write(json.dumps(line) + "\n")
             lines.flush()
             os.fsync(lines.fileno())
+        if event in SAID_ALOUD:
+            FLOWER_LOG.info(SAID_ALOUD[event].format_map(fields))
 
     def leave_out(self, left_out: LeftOut) -> None:
         """A site takes no part in something, and why."""
