@@ -1,7 +1,7 @@
 """What a site answers to each question of the server: data in, one letter out."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
@@ -13,6 +13,7 @@ from lego_core.evaluation import evaluate
 from lego_core.exchangeable import declared, exchanged, parts
 from lego_core.fuse import LegoFuse
 from lego_core.protocol import (
+    Agreement,
     AskBlockUpdate,
     AskFuseUpdate,
     AskReport,
@@ -57,7 +58,7 @@ def offer(site: Site) -> Letter:
 
 def statistics(site: Site, question: AskStatistics) -> Letter:
     """Give the sums behind normalisation and time bins, over the site's training patients."""
-    cohort = _in_agreed_form(site, {question.modality: question.schema_of_group})
+    cohort = _in_form(site.cohort, {question.modality: question.schema_of_group})
     tensors = FeatureStatistics.of(cohort, question.modality).to_tensors()
     if question.with_outcomes:
         tensors |= site.plan.task.summarise(site.cohort).to_tensors()
@@ -67,7 +68,7 @@ def statistics(site: Site, question: AskStatistics) -> Letter:
 def block_update(site: Site, question: AskBlockUpdate, state: Mapping[str, Tensor]) -> Letter:
     """Train one block on the patients who have its modality, or score the weights received."""
     agreement = question.agreement
-    cohort = _in_agreed_form(site, agreement.schemas).holding(question.modality)
+    cohort = _in_agreed_form(site, agreement, [question.modality])
     block = build_block(site.plan, agreement, question.modality)
     block.load_state_dict(dict(state))
     settings = site.plan.training_of(question.modality)
@@ -81,7 +82,7 @@ def fuse_update(site: Site, question: AskFuseUpdate, state: Mapping[str, Tensor]
     agreement, fuse = question.agreement, site.plan.fuse
     if fuse is None:
         raise DataError(f"Plan '{site.plan.name}' has no [fuse], and the server asks for a fuse round.")
-    paired = _in_agreed_form(site, agreement.schemas).with_several(question.modalities)
+    paired = _in_agreed_form(site, agreement, question.modalities).with_several(question.modalities)
     blocks = [build_block(site.plan, agreement, name) for name in question.modalities]
     fused = build_fuse(site.plan, blocks)
     fused.load_state_dict(dict(state))
@@ -98,7 +99,7 @@ def report(site: Site, question: AskReport, state: Mapping[str, Tensor]) -> Lett
     models.load_state_dict(dict(state))
     return evaluate(
         models,
-        _in_agreed_form(site, agreement.schemas),
+        _in_agreed_form(site, agreement, question.modalities),
         task=agreement.task,
         all_modalities=tuple(agreement.schemas),
         seed=plan.seed,
@@ -158,14 +159,25 @@ def _summed_loss(model: LegoBlock | LegoFuse, validation: Cohort, task: Task) ->
     return float(task.loss(logits, outcomes)) * len(validation)
 
 
-def _in_agreed_form(site: Site, schemas: Mapping[str, ModalitySchema]) -> Cohort:
-    """The site's patients with the agreed features only, in the agreed order.
+def _in_agreed_form(site: Site, agreement: Agreement, modalities: Sequence[str]) -> Cohort:
+    """The site's patients who have any of these modalities, with the agreed features only.
+
+    Modalities that were not asked about stay out of it, since they may not be in the agreed form.
+    """
+    return _in_form(site.cohort, {name: agreement.schemas[name] for name in modalities})
+
+
+def _in_form(cohort: Cohort, schemas: Mapping[str, ModalitySchema]) -> Cohort:
+    """Patients with these features of these modalities, in this order.
 
     Raises:
-        DataError: If the site lacks an agreed feature.
+        DataError: If the site lacks a modality or a feature.
     """
-    cohort = site.cohort
     for modality, schema in schemas.items():
-        if modality in cohort.schemas:
-            cohort = cohort.with_features(modality, schema.features)
+        if modality not in cohort.schemas:
+            raise DataError(
+                f"This site was asked about modality '{modality}' and has {sorted(cohort.schemas)}. Give the "
+                "site the bundle of this run."
+            )
+        cohort = cohort.with_features(modality, schema.features)
     return cohort.only(*schemas)

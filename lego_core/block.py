@@ -24,7 +24,6 @@ from lego_core.records import Inputs, ModalitySchema
 from lego_core.statistics import Normalisation
 from lego_core.trunk import LatentContract, Trunk
 
-
 FARTHEST = 10.0  # spreads from the mean; gene counts and typing errors lie thousands away
 
 

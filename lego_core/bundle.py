@@ -1,9 +1,9 @@
 """ModelBundle: the folder that a run hands over. One line loads it again; never a pickle.
 
-    weights.safetensors   every block, the fused model if there is one
-    manifest.json         plan, agreement, hashes of every block and file, versions
-    report.json           what the run did and what came of it
-    card.md               the same for people
+weights.safetensors   every block, the fused model if there is one
+manifest.json         plan, agreement, hashes of every block and file, versions
+report.json           what the run did and what came of it
+card.md               the same for people
 """
 
 import hashlib
@@ -103,7 +103,9 @@ class ModelBundle:
         unfinished.mkdir(parents=True)
         state = {name: tensor.contiguous() for name, tensor in self.models.state_dict().items()}
         report = json.dumps(self.report.model_dump(mode="json"), indent=1)
-        blocks = {name: hash_of_state(block.state_dict()) for name, block in self.models.merged.blocks.items()}
+        blocks = {
+            name: hash_of_state(block.state_dict()) for name, block in self.models.merged.blocks.items()
+        }
         files = {WEIGHTS: save(state), REPORT: report.encode()}
         files[CARD] = render_card(self.report, manifest={"blocks": blocks}).encode()
         manifest = Manifest(
@@ -131,7 +133,10 @@ class ModelBundle:
         manifest = read_manifest(folder)
         contents = {name: _checked_file(folder, name, digest) for name, digest in manifest.files.items()}
         models = build_models(
-            manifest.plan, manifest.agreement, list(manifest.agreement.schemas), with_fused=manifest.with_fused
+            manifest.plan,
+            manifest.agreement,
+            list(manifest.agreement.schemas),
+            with_fused=manifest.with_fused,
         )
         models.load_state_dict(load(contents[WEIGHTS]))
         report = RunReport.model_validate_json(contents[REPORT])

@@ -21,6 +21,7 @@ from lego_core.fuse import LegoFuse
 from lego_core.merge import LegoMerge
 from lego_core.protocol import ChartRow, ScoreRow, SiteReport
 from lego_core.records import Batch, Cohort
+from lego_core.statistics import training_outcomes
 from lego_core.tasks import Score, Task
 from lego_core.training import Device, Model, choose_device, predict_logits
 
@@ -103,7 +104,7 @@ def evaluate(
     scores: list[ScoreRow] = []
     charts: list[ChartRow] = []
     withheld = 0
-    reference = _outcomes(cohort.part("train"))
+    reference = training_outcomes(cohort, num_columns=len(task.outcome_columns))
     test = cohort.part("test")
     for patients, subset in _cases(cohort, model.merged.modalities, all_modalities):
         group = test.holding(*(all_modalities if patients == "complete" else subset))

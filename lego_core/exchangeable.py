@@ -36,9 +36,7 @@ def parts(model: LegoBlock | LegoFuse) -> dict[str, tuple[str, ...]]:
         trunk = tuple(name for name in names if name.startswith("trunk."))
         return {"trunk": trunk, "own": tuple(name for name in names if name not in trunk)}
     starts = {modality: f"blocks.{modality}." for modality in model.modalities} | {"head": "head."}
-    return {
-        part: tuple(name for name in names if name.startswith(start)) for part, start in starts.items()
-    }
+    return {part: tuple(name for name in names if name.startswith(start)) for part, start in starts.items()}
 
 
 def declared(privacy: Privacy, model: LegoBlock | LegoFuse) -> Declared:

@@ -116,9 +116,7 @@ def held_by_patient(batch: Batch, modalities: Iterable[str]) -> Tensor:
         DataError: If a patient has none of the modalities.
     """
     nobody = torch.zeros(len(batch), dtype=torch.bool, device=batch.outcomes.device)
-    held = torch.stack(
-        [batch.inputs[name].held if name in batch.inputs else nobody for name in modalities]
-    )
+    held = torch.stack([batch.inputs[name].held if name in batch.inputs else nobody for name in modalities])
     without = int((~held.any(dim=0)).sum())
     if without:
         raise DataError(

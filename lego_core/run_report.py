@@ -2,6 +2,8 @@
 
 from typing import Literal, final
 
+from pydantic import Field
+
 from lego_core.component import Component
 from lego_core.evaluation import EvaluationReport
 from lego_core.mergeability import Mergeability
@@ -116,13 +118,13 @@ class RunReport(Component):
     privacy_claim: str
     sites: tuple[SiteSummary, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
-    features: dict[str, int] = {}
+    features: dict[str, int] = Field(default_factory=dict)
     bin_edges_days: tuple[float, ...] = ()
     rounds: tuple[RoundSummary, ...] = ()
     learning: tuple[LearningPoint, ...] = ()
-    kept_rounds: dict[str, int] = {}
-    parameters: dict[str, int] = {}
+    kept_rounds: dict[str, int] = Field(default_factory=dict)
+    parameters: dict[str, int] = Field(default_factory=dict)
     mergeability: tuple[MergeabilityPair, ...] = ()
     results: EvaluationReport | None = None
     charts: tuple[SiteCharts, ...] = ()
-    versions: dict[str, str] = {}
+    versions: dict[str, str] = Field(default_factory=dict)

@@ -57,8 +57,7 @@ def split_by_patient(cohort: Cohort, split: Split, *, task: Task, seed: int) -> 
         parts[record.patient_id] = _part_at((seen[stratum] + 0.5) / sizes[stratum], split)
         seen[stratum] += 1
     return cohort.keep(
-        record if record.part else replace(record, part=parts[record.patient_id])
-        for record in cohort.records
+        record if record.part else replace(record, part=parts[record.patient_id]) for record in cohort.records
     )
 
 

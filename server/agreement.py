@@ -43,7 +43,9 @@ def agree(participants: Sequence[Participant], *, plan: RunPlan, exchange: Excha
         trainers = [one for one in holders if one.trains_block(modality, plan)]
         _check_enough(modality, trainers, plan)
         schemas[modality] = _agreed_schema(modality, trainers, plan)
-        members[modality] = [one for one in holders if _fits(one, modality, schemas[modality], exchange)]
+        members[modality] = [
+            one for one in holders if _fits(one, modality, schemas[modality], plan=plan, exchange=exchange)
+        ]
         _check_enough(modality, [one for one in members[modality] if one in trainers], plan)
     return _ask_for_sums(schemas, members, plan=plan, exchange=exchange)
 
@@ -65,9 +67,13 @@ def _agreed_schema(modality: str, trainers: Sequence[Participant], plan: RunPlan
     return most.model_copy(update={"features": kept})
 
 
-def _fits(one: Participant, modality: str, schema: ModalitySchema, exchange: Exchange) -> bool:
+def _fits(
+    one: Participant, modality: str, schema: ModalitySchema, *, plan: RunPlan, exchange: Exchange
+) -> bool:
     own = one.offer.modalities[modality].schema_here
     missing = [name for name in schema.features if name not in own.features]
+    surplus = [name for name in own.features if name not in schema.features]
+    all_equal = plan.modalities[modality].features == "equal"
     reason = ""
     if (own.layout, own.grid) != (schema.layout, schema.grid):
         reason = (
@@ -80,6 +86,12 @@ def _fits(one: Participant, modality: str, schema: ModalitySchema, exchange: Exc
             f"Site '{one.site}': modality '{modality}' has {own.num_features} features, this run expects "
             f"{schema.num_features}; {len(missing)} are missing, the first is '{missing[0]}'. Rebuild the "
             f"table with the run's features, or take '{modality}' out of site.toml."
+        )
+    elif surplus and all_equal:
+        reason = (
+            f"Site '{one.site}': modality '{modality}' has {own.num_features} features, this run expects "
+            f"{schema.num_features}; {len(surplus)} are too many, the first is '{surplus[0]}'. Take it out of "
+            f"site.toml (key 'features'), or set modalities.{modality}.features to 'common' in the plan."
         )
     if reason:
         exchange.log.leave_out(

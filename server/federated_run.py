@@ -84,7 +84,11 @@ class FederatedRun:
         if self.plan.fuse is None:
             return models
         agreed = self.agreed
-        members = [one for one in self.participants if one.offer.paired and self._holds_several(one)]
+        members = [
+            one.with_only(held)
+            for one in self.participants
+            if one.offer.paired and len(held := self._held(one)) > 1
+        ]
         if not members:
             raise RunError(
                 f"Plan '{self.plan.name}' asks for fuse rounds and no site has training patients with "
@@ -135,9 +139,6 @@ class FederatedRun:
     def _held(self, one: Participant) -> tuple[str, ...]:
         """The modalities that a site holds in the agreed form."""
         return tuple(name for name, members in self.agreed.members.items() if one in members)
-
-    def _holds_several(self, one: Participant) -> bool:
-        return len(self._held(one)) > 1
 
     def _ask_report(self, one: Participant, models: ModelSet) -> Question:
         held, agreement = self._held(one), self.agreed.agreement

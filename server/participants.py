@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lego_core.errors import LegoError, RunError
 from lego_core.plan import RunPlan
@@ -26,6 +26,11 @@ class Participant:
     def held(self, modalities: Iterable[str]) -> tuple[str, ...]:
         """Those of the modalities that the site holds, in the given order."""
         return tuple(name for name in modalities if self.holds(name))
+
+    def with_only(self, modalities: Iterable[str]) -> "Participant":
+        """The same site, asked about these modalities alone."""
+        held = {name: self.offer.modalities[name] for name in self.held(modalities)}
+        return replace(self, offer=self.offer.model_copy(update={"modalities": held}))
 
     def trains_block(self, modality: str, plan: RunPlan) -> bool:
         """Whether its patients take part in the training of this block."""

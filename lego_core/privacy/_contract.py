@@ -52,7 +52,5 @@ class AbstractPrivacy(Component):
         """At the site: make an update fit to leave."""
 
     @abstractmethod
-    def reveal(
-        self, updates: Sequence[ProtectedUpdate], like: Mapping[str, Tensor]
-    ) -> list[BlockUpdate]:
+    def reveal(self, updates: Sequence[ProtectedUpdate], like: Mapping[str, Tensor]) -> list[BlockUpdate]:
         """At the server: what may be aggregated."""

@@ -47,10 +47,10 @@ class NoPrivacy(AbstractPrivacy):
         plain = {name: tensor.float() for name, tensor in like.items()}
         return ProtectedUpdate(to_named(update.mean(), plain), update.weight)
 
-    def reveal(
-        self, updates: Sequence[ProtectedUpdate], like: Mapping[str, Tensor]
-    ) -> list[BlockUpdate]:
+    def reveal(self, updates: Sequence[ProtectedUpdate], like: Mapping[str, Tensor]) -> list[BlockUpdate]:
         """Take each update as it came."""
+        vectors = [to_vector({name: update.tensors[name] for name in like}) for update in updates]
         return [
-            BlockUpdate(to_vector(update.tensors) * update.weight, update.weight) for update in updates
+            BlockUpdate(vector * update.weight, update.weight)
+            for vector, update in zip(vectors, updates, strict=True)
         ]

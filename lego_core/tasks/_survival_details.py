@@ -80,6 +80,8 @@ def _integrated_brier(
         return None, f"no test patient was followed for less than day {horizon:.0f}, the last edge"
     survival = _curves_at(days, predictions, edges_days=edges_days)
     test, train = (_observed_until(horizon, table) for table in (outcomes, reference))
+    if not (test["event"].any() and train["event"].any()):
+        return None, f"too few events were seen until day {horizon:.0f}, the last edge"
     return float(integrated_brier_score(train, test, survival, days)), None
 
 

@@ -87,7 +87,9 @@ def test_the_science_imports_where_flower_is_not_installed() -> None:
     blocked = "import sys; sys.modules.update({n: None for n in ('flwr', 'grpc', 'ray', 'cryptography')});"
     script = f"{blocked} from lego_core import LegoBlock, LegoMerge, LegoFuse; print('here')"
 
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
 
     assert done.stdout.strip() == "here", done.stderr
 
@@ -114,8 +116,14 @@ def test_flowers_bundle_holds_code_and_plans_only() -> None:
 
 def test_constraints_pin_every_dependency() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    pinned = {line.split("==")[0].lower().replace("_", "-") for line in (ROOT / "constraints.txt").read_text().splitlines()}
-    wanted = [*project["dependencies"], *(one for extra in project["optional-dependencies"].values() for one in extra)]
+    pinned = {
+        line.split("==")[0].lower().replace("_", "-")
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+    }
+    wanted = [
+        *project["dependencies"],
+        *(one for extra in project["optional-dependencies"].values() for one in extra),
+    ]
     names = {re.split(r"[\[<>=!~ ]", one)[0].lower() for one in wanted} - {project["name"]}
 
     assert sorted(names - pinned) == []
@@ -130,6 +138,8 @@ def test_importing_a_module_changes_nothing_that_others_share() -> None:
         "print('quiet')"
     )
 
-    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
 
     assert done.stdout.strip().endswith("quiet"), done.stderr

@@ -47,7 +47,9 @@ def tiny_cohort(held: list[str], *, rows: int = 1, seed: int = 0) -> Cohort:
         modalities = {name: Measurement(torch.randn(rows, 2, generator=generator)) for name in letters}
         records.append(PatientRecord(f"p{number}", modalities, Outcome((float(number % 2),))))
     layout = "table" if rows == 1 else "bag"
-    return Cohort(tuple(records), {name: ModalitySchema(layout=layout, features=("a", "b")) for name in names})
+    return Cohort(
+        tuple(records), {name: ModalitySchema(layout=layout, features=("a", "b")) for name in names}
+    )
 
 
 def only_row(batch: Batch, row: int) -> Batch:

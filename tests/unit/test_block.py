@@ -43,7 +43,9 @@ def test_blocks_of_one_seed_have_bit_identical_trunks_whatever_their_modality() 
     one = LegoBlock("a", RowEncoder(), TABLE, contract=CONTRACT, num_outputs=2, seed=7)
     other = LegoBlock("b", RowEncoder(token_dim=9), TABLE, contract=CONTRACT, num_outputs=2, seed=7)
 
-    for (name, weight), counterpart in zip(one.trunk.named_parameters(), other.trunk.parameters(), strict=True):
+    for (name, weight), counterpart in zip(
+        one.trunk.named_parameters(), other.trunk.parameters(), strict=True
+    ):
         assert torch.equal(weight, counterpart), name
 
 
@@ -158,7 +160,7 @@ def _block_in_numpy(block: LegoBlock, x: np.ndarray) -> np.ndarray:
     tokens = _layer_norm(tokens, w["token_memory.norm.weight"], w["token_memory.norm.bias"])
     keys, values = tokens @ w["token_memory.to_key.weight"].T, tokens @ w["token_memory.to_value.weight"].T
     z = np.broadcast_to(np.fft.fft2(w["trunk.latent"], norm="ortho"), (len(x), *w["trunk.latent"].shape))
-    for pass_index in range(block.contract.depth):
+    for _ in range(block.contract.depth):
         signal = np.fft.ifft2(z, norm="ortho").real
         signal = signal - signal.mean(axis=(1, 2), keepdims=True)
         signal = signal / np.sqrt((signal**2).mean(axis=(1, 2), keepdims=True))
@@ -168,7 +170,9 @@ def _block_in_numpy(block: LegoBlock, x: np.ndarray) -> np.ndarray:
         answer = np.concatenate(
             [
                 _softmax(q @ k.transpose(0, 2, 1) / np.sqrt(q.shape[-1])) @ v
-                for q, k, v in zip(*(np.split(a, heads, axis=-1) for a in (queries, keys, values)), strict=True)
+                for q, k, v in zip(
+                    *(np.split(a, heads, axis=-1) for a in (queries, keys, values)), strict=True
+                )
             ],
             axis=-1,
         )
