@@ -90,8 +90,8 @@ def _fits(
     elif surplus and all_equal:
         reason = (
             f"Site '{one.site}': modality '{modality}' has {own.num_features} features, this run expects "
-            f"{schema.num_features}; {len(surplus)} are too many, the first is '{surplus[0]}'. Take it out of "
-            f"site.toml (key 'features'), or set modalities.{modality}.features to 'common' in the plan."
+            f"{schema.num_features}; {len(surplus)} are too many, the first is '{surplus[0]}'. Take it out "
+            f"of site.toml (key 'features'), or set modalities.{modality}.features to 'common' in the plan."
         )
     if reason:
         exchange.log.leave_out(
