@@ -2,6 +2,7 @@
 
 from collections import Counter
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,20 +63,26 @@ def draw_cohort(number: int) -> Cohort:
     )
 
 
-@st.composite
-def simulations(draw: st.DrawFn) -> Simulation:
-    several = [
-        HospitalGroup(
-            name=name,
-            modalities=(name,),
-            hospitals=draw(st.integers(1, 2)),
-            share=draw(st.floats(0.5, 2)),
-            complete_test=draw(st.booleans()),
-        )
-        for name in NAMES
-    ]
+group_settings = st.fixed_dictionaries(
+    {
+        "hospitals": st.integers(1, 2),
+        "share": st.floats(0.5, 2),
+        "complete_test": st.booleans(),
+    }
+)
+simulation_settings = st.fixed_dictionaries(
+    {
+        "groups": st.tuples(*(group_settings for _ in NAMES)),
+        "size_skew": st.floats(0, 2),
+        "label_skew": st.sampled_from([0.0, 0.3, 1.0]),
+    }
+)
+
+
+def unpaired(groups: tuple[dict[str, object], ...], **changes: object) -> Simulation:
+    named = zip(NAMES, groups, strict=True)
     return make_simulation(
-        several, size_skew=draw(st.floats(0, 2)), label_skew=draw(st.sampled_from([0.0, 0.3, 1.0]))
+        [HospitalGroup.model_validate({"name": n, "modalities": (n,), **own}) for n, own in named], **changes
     )
 
 
@@ -83,9 +90,9 @@ everywhere = settings(max_examples=25, deadline=None)
 
 
 @everywhere
-@given(number=st.integers(0, 10_000), simulation=simulations(), seed=st.integers(0, 5))
-def test_every_patient_goes_to_exactly_one_hospital(number: int, simulation: Simulation, seed: int) -> None:
-    cohort = draw_cohort(number)
+@given(number=st.integers(0, 10_000), drawn=simulation_settings, seed=st.integers(0, 5))
+def test_every_patient_goes_to_exactly_one_hospital(number: int, drawn: dict[str, Any], seed: int) -> None:
+    cohort, simulation = draw_cohort(number), unpaired(**drawn)
     dealt = deal_it(cohort, simulation, seed=seed)
 
     everyone = [patient for own in dealt.values() for patient in ids(own)]
@@ -94,11 +101,11 @@ def test_every_patient_goes_to_exactly_one_hospital(number: int, simulation: Sim
 
 
 @everywhere
-@given(number=st.integers(0, 10_000), simulation=simulations())
+@given(number=st.integers(0, 10_000), drawn=simulation_settings)
 def test_unpaired_hospitals_hold_one_modality_for_training_and_validation(
-    number: int, simulation: Simulation
+    number: int, drawn: dict[str, Any]
 ) -> None:
-    cohort = draw_cohort(number)
+    cohort, simulation = draw_cohort(number), unpaired(**drawn)
     dealt = deal_it(cohort, simulation)
 
     for group in simulation.groups:
@@ -109,11 +116,11 @@ def test_unpaired_hospitals_hold_one_modality_for_training_and_validation(
 
 
 @everywhere
-@given(number=st.integers(0, 10_000), simulation=simulations(), order=st.randoms())
+@given(number=st.integers(0, 10_000), drawn=simulation_settings, order=st.randoms())
 def test_the_deal_does_not_depend_on_the_order_of_records(
-    number: int, simulation: Simulation, order: Random
+    number: int, drawn: dict[str, Any], order: Random
 ) -> None:
-    cohort = draw_cohort(number)
+    cohort, simulation = draw_cohort(number), unpaired(**drawn)
     shuffled = list(cohort.records)
     order.shuffle(shuffled)
 
