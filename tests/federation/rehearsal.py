@@ -13,11 +13,14 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from client.records import read_letter
+from client.site import read_site_file
 from lego_core.bundle import ModelBundle
 from lego_core.errors import LegoError
 from lego_core.plan import RunPlan
 from lego_core.protocol import Letter
+from lego_core.records import Cohort
 from lego_core.run_report import LeftOut, RunReport
+from lego_core.split import split_by_patient
 from server.app import app as server_app
 from simulations.in_process import (
     FIRST_NODE_ID,
@@ -168,6 +171,12 @@ class Rehearsal:
             for one in self.report.left_out
             if one.site == site and phase in ("", one.phase) and round_number in (None, one.round)
         ]
+
+    def patients(self, number: int) -> Cohort:
+        """The patients of a site, as the site reads them."""
+        folder = self.sites / f"site-{number}"
+        cohort = read_site_file(folder / "site.toml").data.load(folder)
+        return split_by_patient(cohort, self.plan.split, task=self.plan.task, seed=self.plan.seed)
 
     def local_log(self, number: int) -> str:
         """What a site wrote for its own operator."""

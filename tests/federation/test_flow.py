@@ -1,0 +1,582 @@
+"""The whole way: offers, agreement, rounds, merge, fuse, evaluation, bundle."""
+
+import shutil
+from collections.abc import Callable
+from itertools import combinations, pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import Run
+from flwr.app import Message
+from rehearsal import ListeningGrid, Rehearsal, Sent, clinics_only, listening_grid, tiny_plan
+
+from client.records import read_letter
+from lego_core.assemble import build_block
+from lego_core.bundle import ModelBundle
+from lego_core.evaluation import PooledScore, subsets
+from lego_core.exchangeable import exchanged
+from lego_core.plan import RunPlan
+from lego_core.protocol import AskFuseUpdate, Letter, Update
+from lego_core.records import Cohort
+from lego_core.statistics import FeatureStatistics
+from lego_core.tasks import Survival
+from lego_core.training import Trainer
+
+MODALITIES = ("clinical", "blood", "scan")
+SITES = ("clinic-1", "clinic-2", "lab", "imaging-1", "imaging-2", "teaching", "district")
+LAB, TEACHING, DISTRICT = 2, 5, 6
+
+THREE_MODALITIES = """
+name = "three-modalities"
+[fuse]
+rounds = 1
+[modalities.scan.encoder]
+kind = "tabular"
+token-dim = 4
+hidden-dims = [4]
+[simulation.data]
+patients = 330
+[simulation.data.modalities.scan]
+layout = "table"
+features = 2
+
+[[simulation.groups]]
+name = "clinic"
+modalities = ["clinical"]
+hospitals = 2
+split = { train = 0.6, validation = 0.1, test = 0.3 }
+
+[[simulation.groups]]
+name = "lab"
+modalities = ["blood"]
+split = { train = 0.8, validation = 0.2, test = 0.0 }
+
+[[simulation.groups]]
+name = "imaging"
+modalities = ["scan"]
+hospitals = 2
+split = { train = 0.8, validation = 0.2, test = 0.0 }
+
+[[simulation.groups]]
+name = "teaching"
+modalities = ["clinical", "blood", "scan"]
+split = { train = 0.4, validation = 0.2, test = 0.4 }
+
+[[simulation.groups]]
+name = "district"
+modalities = ["clinical", "blood"]
+split = { train = 0.4, validation = 0.2, test = 0.4 }
+"""
+
+
+def with_survival(plan: RunPlan) -> RunPlan:
+    plain = plan.to_plain()
+    plain["task"] = {"kind": "survival", "num-bins": 3}
+    plain["simulation"]["data"]["outcome"] = {"kind": "survival"}
+    return RunPlan.model_validate(plain)
+
+
+Asked = list[tuple[int, Letter]]
+
+
+@pytest.fixture(scope="module")
+def asked() -> Asked:
+    """What the sites of the whole run were asked."""
+    return []
+
+
+@pytest.fixture(scope="module")
+def grid() -> type[ListeningGrid]:
+    return listening_grid()
+
+
+@pytest.fixture(scope="module")
+def whole(run: Run, asked: Asked, grid: type[ListeningGrid]) -> Rehearsal:
+    def note(site: int, message: Message, answer: Callable[[], Message]) -> Message:
+        asked.append((site, read_letter(message)))
+        return answer()
+
+    return run(with_survival(tiny_plan(THREE_MODALITIES)), note, grid=grid)
+
+
+def together(cohorts: list[Cohort]) -> Cohort:
+    return Cohort(tuple(record for cohort in cohorts for record in cohort.records), cohorts[0].schemas)
+
+
+# ---- the whole way -----------------------------------------------------------------------------
+
+
+def test_run_goes_the_whole_way(whole: Rehearsal) -> None:
+    events = [event["event"] for event in whole.events]
+
+    assert whole.error is None
+    assert whole.report.status == "complete"
+    assert not whole.report.left_out
+    assert [name for name, after in pairwise([*events, ""]) if name != after] == [
+        "run-started", "offer", "agreed", "round-started", "answered", "round-finished", "round-started",
+        "answered", "round-finished", "block-finished", "merged", "round-started", "answered",
+        "round-finished", "block-finished", "round-started", "evaluated", "finished",
+    ]  # fmt: skip
+
+
+def test_all_groups_train_in_the_same_round(whole: Rehearsal) -> None:
+    for number in (1, 2):
+        of_round = [one for one in whole.report.rounds if (one.phase, one.round) == ("blocks", number)]
+
+        assert {one.modality: one.asked for one in of_round} == {
+            "clinical": ("clinic-1", "clinic-2"),
+            "blood": ("lab",),
+            "scan": ("imaging-1", "imaging-2"),
+        }
+        assert all(one.answered == one.asked for one in of_round)
+
+
+def test_no_patient_with_several_modalities_trains_a_block(whole: Rehearsal) -> None:
+    trained = {one.site for one in whole.report.learning if one.phase == "blocks"}
+
+    assert trained == set(SITES) - {"teaching", "district"}
+
+
+def test_sites_with_paired_patients_train_blocks_where_the_plan_says_so(run: Run) -> None:
+    ended = run(tiny_plan("[rounds]\nrounds = 1\npaired-sites-train-blocks = true"))
+
+    assert {one.modality: one.answered for one in ended.report.rounds} == {
+        "clinical": ("clinic-1", "clinic-2", "teaching"),
+        "blood": ("lab", "teaching"),
+    }
+
+
+def test_report_tells_of_every_site_what_it_holds(whole: Rehearsal) -> None:
+    held = {one.site: set(one.patients) for one in whole.report.sites}
+
+    assert held == {
+        "clinic-1": {"clinical"}, "clinic-2": {"clinical"}, "lab": {"blood"}, "imaging-1": {"scan"},
+        "imaging-2": {"scan"}, "teaching": set(MODALITIES), "district": {"clinical", "blood"},
+    }  # fmt: skip
+    assert {one.site for one in whole.report.sites if one.paired_patients} == {"teaching", "district"}
+
+
+def test_learning_curve_has_a_point_for_every_site_and_round(whole: Rehearsal) -> None:
+    points = [(one.phase, one.round, one.site) for one in whole.report.learning]
+
+    assert len(points) == len(set(points)) == 2 * 5 + 2
+    assert all(one.train_loss is not None and one.weight > 0 for one in whole.report.learning)
+
+
+def test_mergeability_is_told_for_every_pair_of_blocks(whole: Rehearsal) -> None:
+    pairs = [(one.first, one.second) for one in whole.report.mergeability]
+
+    assert pairs == list(combinations(MODALITIES, 2))
+
+
+def test_page_and_bundle_are_handed_over(whole: Rehearsal) -> None:
+    names = {path.name for path in (whole.output / "bundle").iterdir()}
+
+    assert names == {"weights.safetensors", "manifest.json", "report.json", "card.md"}
+    assert "three-modalities" in (whole.output / "report.html").read_text()
+
+
+def test_bundle_predicts_for_a_patient_with_any_modality(whole: Rehearsal) -> None:
+    bundle = ModelBundle.load(whole.output / "bundle")
+    teaching = whole.patients(TEACHING)
+
+    for subset in subsets(MODALITIES):
+        curves = bundle.predict(teaching.only(*subset))
+
+        assert curves.shape == (len(teaching), 3)
+        assert ((curves >= 0) & (curves <= 1)).all()
+
+
+# ---- agreement ----------------------------------------------------------------------------------
+
+
+def test_federated_normalisation_is_that_of_all_patients_together(whole: Rehearsal) -> None:
+    trainers = {"clinical": (0, 1), "blood": (LAB,), "scan": (3, 4)}
+
+    for modality, numbers in trainers.items():
+        pooled = together([whole.patients(number) for number in numbers])
+        expected = FeatureStatistics.of(pooled, modality).normalisation()
+        block = whole.bundle.models.merged.blocks[modality]
+
+        torch.testing.assert_close(block.feature_mean, expected.mean)
+        torch.testing.assert_close(block.feature_stddev, expected.stddev)
+
+
+def test_federated_time_bins_are_those_of_all_patients_together(whole: Rehearsal) -> None:
+    task = Survival(num_bins=3)
+    cohorts = [whole.patients(number) for number in range(5)]
+    pooled = sum((task.summarise(cohort) for cohort in cohorts[1:]), start=task.summarise(cohorts[0]))
+
+    assert whole.report.bin_edges_days == task.agree(pooled).bin_edges_days
+
+
+def test_outcomes_are_counted_once_per_site(run: Run) -> None:
+    grid = listening_grid()
+
+    run(tiny_plan("[rounds]\nrounds = 1\npaired-sites-train-blocks = true"), grid=grid)
+
+    counted = [one.site for one in grid.overheard if one.letter and "num_patients" in one.letter.tensors]
+    assert sorted(counted) == [0, 1, 2, 3]
+
+
+# ---- rounds --------------------------------------------------------------------------------------
+
+
+def test_one_site_group_learns_what_the_site_alone_would_learn(whole: Rehearsal) -> None:
+    plan, agreement, patients = whole.plan, whole.bundle.agreement, whole.patients(LAB)
+    block = build_block(plan, agreement, "blood")
+    block.normalise_with(FeatureStatistics.of(patients, "blood").normalisation())
+    settings = plan.training.model_copy(update={"epochs": plan.rounds.local_epochs})
+    trainer = Trainer(block, task=agreement.task, settings=settings, device="cpu")
+
+    trainer.fit(patients.part("train"), seed=plan.seed * 10_000 + 1)
+
+    federated = whole.checkpoint(1, "blood")
+    for name, tensor in block.state_dict().items():
+        torch.testing.assert_close(federated[name], tensor, rtol=1e-5, atol=1e-6)
+
+
+def test_seed_phase_moves_all_trunks_together(run: Run) -> None:
+    ended = run(tiny_plan("[rounds]\nrounds = 2\nseed-rounds = 1"))
+
+    start = build_block(ended.plan, ended.bundle.agreement, "blood").state_dict()
+    seeded = [ended.checkpoint(1, name) for name in ("clinical", "blood")]
+    apart = [ended.checkpoint(2, name) for name in ("clinical", "blood")]
+    trunk = [name for name in start if name.startswith("trunk.")]
+    assert all(torch.equal(seeded[0][name], seeded[1][name]) for name in trunk)
+    assert any(not torch.equal(seeded[1][name], start[name]) for name in trunk)
+    assert any(not torch.equal(apart[0][name], apart[1][name]) for name in trunk)
+
+
+def test_without_a_seed_phase_trunks_part_at_once(whole: Rehearsal) -> None:
+    clinical, blood = (whole.checkpoint(1, name) for name in ("clinical", "blood"))
+
+    assert not torch.equal(clinical["trunk.latent"], blood["trunk.latent"])
+
+
+@pytest.fixture(scope="module")
+def one_shot(run: Run) -> tuple[Rehearsal, list[Sent]]:
+    grid = listening_grid()
+    ended = run(tiny_plan('[rounds]\nmode = "one-shot"\n[training]\nepochs = 6'), grid=grid)
+    return ended, grid.overheard
+
+
+def test_one_shot_has_one_update_from_each_site(one_shot: tuple[Rehearsal, list[Sent]]) -> None:
+    _, overheard = one_shot
+
+    senders = [one.site for one in overheard if one.letter and one.letter.kind == Update.kind]
+
+    assert sorted(senders) == [0, 1, 2]
+
+
+def test_one_shot_trains_to_the_end(one_shot: tuple[Rehearsal, list[Sent]]) -> None:
+    _, overheard = one_shot
+    letters = [one.letter for one in overheard if one.letter and one.letter.kind == Update.kind]
+
+    assert all(len(Update.read(letter).progress.train_losses) > 1 for letter in letters)
+
+
+def test_one_shot_ends_with_what_was_trained(one_shot: tuple[Rehearsal, list[Sent]]) -> None:
+    ended, _ = one_shot
+
+    blocks = ended.bundle.models.merged.blocks
+    assert ended.report.kept_rounds == {"clinical": 1, "blood": 1}
+    for name in ("clinical", "blood"):
+        torch.testing.assert_close(blocks[name].state_dict(), ended.checkpoint(1, name))
+        start = build_block(ended.plan, ended.bundle.agreement, name).state_dict()
+        assert not torch.equal(blocks[name].trunk.latent, start["trunk.latent"])
+
+
+def clinics_with(aggregation: str) -> RunPlan:
+    return clinics_only(
+        f"[rounds]\nrounds = 2\nlocal-epochs = 3\n[aggregation]\n{aggregation}", hospitals=5, patients=150
+    )
+
+
+AGGREGATIONS = {
+    "fedavg": 'kind = "fedavg"',
+    "fedprox": 'kind = "fedprox"\nstrength = 10.0',
+    "fedadam": 'kind = "fedadam"',
+    "trimmed-mean": 'kind = "trimmed-mean"',
+}
+
+
+@pytest.fixture(scope="module")
+def aggregated(run: Run) -> dict[str, tuple[Rehearsal, list[Letter]]]:
+    """A run with each aggregation, and the updates of its first round."""
+    ended = {}
+    for name, aggregation in AGGREGATIONS.items():
+        grid = listening_grid()
+        rehearsal = run(clinics_with(aggregation), grid=grid)
+        letters = [one.letter for one in grid.overheard if one.letter and one.letter.kind == Update.kind]
+        ended[name] = (rehearsal, letters[:5])
+    return ended
+
+
+Aggregated = dict[str, tuple[Rehearsal, list[Letter]]]
+
+
+@pytest.mark.parametrize("name", AGGREGATIONS)
+def test_every_aggregation_trains(aggregated: Aggregated, name: str) -> None:
+    ended, _ = aggregated[name]
+
+    start = build_block(ended.plan, ended.bundle.agreement, "clinical")
+    trained = ended.checkpoint(2, "clinical")
+    assert ended.report.status == "complete"
+    assert all(not torch.equal(trained[key], tensor) for key, tensor in exchanged(start).items())
+
+
+def test_every_aggregation_goes_its_own_way(aggregated: Aggregated) -> None:
+    ends = [
+        tuple(ended.checkpoint(2, "clinical")["trunk.latent"].flatten().tolist())
+        for ended, _ in aggregated.values()
+    ]
+
+    assert len(set(ends)) == len(AGGREGATIONS)
+
+
+def test_fedavg_goes_the_mean_way_of_the_sites_weighted_by_patients(aggregated: Aggregated) -> None:
+    ended, letters = aggregated["fedavg"]
+    weights = torch.tensor([Update.read(letter).weight for letter in letters])
+    start = exchanged(build_block(ended.plan, ended.bundle.agreement, "clinical"))
+    after = ended.checkpoint(1, "clinical")
+
+    for name, tensor in start.items():
+        ways = torch.stack([letter.tensors[name] for letter in letters])
+        mean = torch.einsum("s,s...->...", weights / weights.sum(), ways)
+        torch.testing.assert_close(after[name], tensor + mean)
+
+
+def test_trimmed_mean_goes_the_mean_way_of_the_middle_sites(aggregated: Aggregated) -> None:
+    ended, letters = aggregated["trimmed-mean"]
+    start = exchanged(build_block(ended.plan, ended.bundle.agreement, "clinical"))
+    after = ended.checkpoint(1, "clinical")
+
+    for name, tensor in start.items():
+        ways = torch.stack([letter.tensors[name] for letter in letters]).sort(dim=0).values
+        torch.testing.assert_close(after[name], tensor + ways[1:4].mean(dim=0))
+
+
+def test_fedprox_keeps_sites_near_the_start(aggregated: Aggregated) -> None:
+    def way_gone(letter: Letter) -> float:
+        return float(torch.cat([tensor.flatten() for tensor in letter.tensors.values()]).norm())
+
+    free, held = (sum(way_gone(letter) for letter in aggregated[name][1]) for name in ("fedavg", "fedprox"))
+
+    assert held < free
+
+
+def test_trimmed_mean_with_too_few_sites_is_told(run: Run) -> None:
+    ended = run(clinics_only('[aggregation]\nkind = "trimmed-mean"', hospitals=2, patients=60))
+
+    assert ended.error is not None
+    assert "With 2 sites and trim-fraction 0.2 no site would be left out" in ended.report.reason
+
+
+def test_round_with_the_least_federated_validation_loss_is_kept(run: Run) -> None:
+    ended = run(tiny_plan("[rounds]\nrounds = 2\n[training]\nlearning-rate = 0.01"))
+
+    for name, block in ended.bundle.models.merged.blocks.items():
+        kept = ended.report.kept_rounds[name]
+        losses = [one.validation_loss for one in ended.report.rounds if one.modality == name]
+        assert losses[1] < losses[0]
+        assert kept in (1, 2)
+        torch.testing.assert_close(block.state_dict(), ended.checkpoint(kept, name))
+
+
+@pytest.fixture(scope="module")
+def spoilt(run: Run) -> Rehearsal:
+    """A run whose every step makes things worse."""
+    changes = "[rounds]\nrounds = 6\npatience = 1\n[training]\nlearning-rate = 10.0"
+    return run(clinics_only(changes, hospitals=2, patients=90))
+
+
+def test_run_that_only_gets_worse_keeps_its_start(spoilt: Rehearsal) -> None:
+    start = build_block(spoilt.plan, spoilt.bundle.agreement, "clinical")
+    kept = spoilt.bundle.models.merged.blocks["clinical"]
+
+    assert spoilt.report.kept_rounds == {"clinical": 0}
+    assert all(torch.equal(exchanged(kept)[name], tensor) for name, tensor in exchanged(start).items())
+
+
+def test_block_stops_when_rounds_no_longer_help(spoilt: Rehearsal) -> None:
+    assert len(spoilt.report.rounds) == 2
+
+
+def test_only_the_last_rounds_stay_on_the_disk(run: Run) -> None:
+    ended = run(clinics_only("[rounds]\nrounds = 4\npatience = 9", hospitals=1, patients=60))
+
+    kept = sorted(path.name for path in (ended.output / "checkpoints").iterdir())
+    assert kept == ["blocks-round-003", "blocks-round-004"]
+
+
+# ---- fuse ----------------------------------------------------------------------------------------
+
+
+def test_fuse_rounds_ask_the_sites_with_paired_patients(whole: Rehearsal) -> None:
+    (fused,) = [one for one in whole.report.rounds if one.phase == "fuse"]
+
+    assert fused.asked == fused.answered == ("district", "teaching")
+
+
+def test_site_that_lacks_a_modality_fuses_the_others(
+    whole: Rehearsal, asked: Asked, grid: type[ListeningGrid]
+) -> None:
+    (received,) = [
+        letter
+        for site, letter in asked
+        if site == DISTRICT
+        and letter.kind == AskFuseUpdate.kind
+        and not AskFuseUpdate.read(letter).score_only
+    ]
+    (sent,) = [one.letter for one in fuse_updates(grid) if one.site == DISTRICT]
+
+    assert AskFuseUpdate.read(received).modalities == ("clinical", "blood")
+    assert not [name for name in (*received.tensors, *sent.tensors) if "scan" in name]
+    assert [name for name in sent.tensors if name.startswith("head.")]
+
+
+def test_each_part_of_the_fused_model_moves_by_those_who_hold_it(
+    whole: Rehearsal, grid: type[ListeningGrid]
+) -> None:
+    updates = {one.site: one.letter for one in fuse_updates(grid)}
+    weights = {site: Update.read(letter).weight for site, letter in updates.items()}
+    before = whole.bundle.models.merged.blocks.state_dict(prefix="blocks.")
+    after = whole.checkpoint(1, "fused", phase="fuse")
+
+    for name in updates[TEACHING].tensors.keys() & before.keys():
+        holders = [site for site in updates if name in updates[site].tensors]
+        total = sum(weights[site] for site in holders)
+        way = sum(updates[site].tensors[name] * (weights[site] / total) for site in holders)
+        assert holders == ([TEACHING] if "scan" in name else [TEACHING, DISTRICT])
+        torch.testing.assert_close(after[name], before[name] + way)
+
+
+def fuse_updates(grid: type[ListeningGrid]) -> list[Sent]:
+    """The updates of the fuse round: in the order of sites, and after all updates of blocks."""
+    updates = [one for one in grid.overheard if one.letter and one.letter.kind == Update.kind]
+    return sorted(updates[-2:], key=lambda one: one.site)
+
+
+def test_blocks_stay_as_they_were_when_fused(whole: Rehearsal) -> None:
+    blocks = whole.bundle.models.merged.blocks
+    for name in MODALITIES:
+        kept = whole.report.kept_rounds[name]
+        if kept:
+            torch.testing.assert_close(blocks[name].state_dict(), whole.checkpoint(kept, name))
+    assert any(whole.report.kept_rounds[name] for name in MODALITIES)
+
+
+# ---- evaluation -----------------------------------------------------------------------------------
+
+
+def scores_of(whole: Rehearsal, **chosen: object) -> list[PooledScore]:
+    assert whole.report.results is not None
+    rows = whole.report.results.scores
+    return [row for row in rows if all(getattr(row, key) == value for key, value in chosen.items())]
+
+
+@pytest.mark.parametrize("patients", ["complete", "holding"])
+def test_every_subset_of_modalities_is_scored_with_every_method(whole: Rehearsal, patients: str) -> None:
+    rows = {(row.modalities, row.method) for row in scores_of(whole, patients=patients)}
+
+    assert rows == {
+        (subset, method)
+        for subset in subsets(MODALITIES)
+        for method in (("block", "fuse") if len(subset) == 1 else ("ensemble", "merge", "fuse"))
+    }
+
+
+def test_complete_patients_are_those_who_have_everything(whole: Rehearsal) -> None:
+    count = len(whole.patients(TEACHING).part("test"))
+
+    for row in scores_of(whole, patients="complete"):
+        assert (row.sites, row.count) == (("teaching",), count)
+
+
+def test_subset_is_scored_at_every_site_that_holds_it(whole: Rehearsal) -> None:
+    numbers = {site: number for number, site in enumerate(SITES)}
+    expected = {
+        ("clinical",): ("clinic-1", "clinic-2", "district", "teaching"),
+        ("blood",): ("district", "teaching"),
+        ("clinical", "blood"): ("district", "teaching"),
+        ("clinical", "scan"): ("teaching",),
+    }
+
+    for subset, sites in expected.items():
+        for row in scores_of(whole, patients="holding", modalities=subset):
+            held = [len(whole.patients(numbers[site]).part("test").holding(*subset)) for site in sites]
+            assert (row.sites, row.count) == (sites, sum(held))
+
+
+def test_comparable_pairs_are_those_within_sites(whole: Rehearsal) -> None:
+    task = whole.bundle.agreement.task
+    pairs = 0.0
+    for number in (TEACHING, DISTRICT):
+        outcomes = whole.patients(number).part("test").batch().outcomes
+        pairs += task.score(torch.rand(len(outcomes), 3), outcomes).pairs
+
+    for row in scores_of(whole, patients="holding", modalities=("clinical", "blood")):
+        assert row.pairs == pairs
+
+
+def test_gain_is_over_the_best_block_by_validation(whole: Rehearsal) -> None:
+    results = whole.report.results
+    assert results is not None
+    (best,) = scores_of(whole, patients="complete", method="block", modalities=(results.best_block,))
+    (merged,) = scores_of(whole, patients="complete", method="merge", modalities=MODALITIES)
+
+    assert best.gain == 0.0
+    assert merged.gain == pytest.approx(merged.value - best.value)
+    assert merged.gain_low <= merged.gain <= merged.gain_high  # type: ignore[operator]
+
+
+def test_what_the_merge_scores_is_what_the_bundle_predicts(whole: Rehearsal) -> None:
+    bundle = whole.bundle
+    task, test = bundle.agreement.task, whole.patients(TEACHING).part("test")
+    (row,) = scores_of(whole, patients="complete", method="fuse", modalities=MODALITIES)
+
+    score = task.score(bundle.predict(test), test.batch().outcomes)
+
+    assert row.value == pytest.approx(score.value)
+
+
+# ---- again ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def hash_of_tiny(run: Run) -> str:
+    return run(tiny_plan("[fuse]\nrounds = 1")).weights_hash
+
+
+def test_same_plan_gives_the_same_weights_again(run: Run, hash_of_tiny: str) -> None:
+    assert run(tiny_plan("[fuse]\nrounds = 1")).weights_hash == hash_of_tiny
+
+
+def test_order_of_sites_does_not_matter(run: Run, hash_of_tiny: str) -> None:
+    def turn_round(sites: Path) -> None:
+        folders = sorted(sites.glob("site-*"))
+        for number, folder in enumerate(folders):
+            folder.rename(sites / f"moved-{len(folders) - 1 - number}")
+        for folder in sites.glob("moved-*"):
+            shutil.move(folder, sites / folder.name.replace("moved", "site"))
+
+    ended = run(tiny_plan("[fuse]\nrounds = 1"), prepare=turn_round)
+
+    assert [one.site for one in ended.report.sites] == ["clinic-1", "clinic-2", "lab", "teaching"]
+    assert ended.weights_hash == hash_of_tiny
+
+
+def test_another_seed_gives_other_weights(run: Run, hash_of_tiny: str) -> None:
+    assert run(tiny_plan("seed = 4\n[fuse]\nrounds = 1")).weights_hash != hash_of_tiny
+
+
+def test_rounds_of_an_earlier_run_do_not_push_out_those_of_this_one(run: Run) -> None:
+    def leave_behind(sites: Path) -> None:
+        for number in (14, 15):
+            (sites.parent / "output" / "checkpoints" / f"blocks-round-{number:03d}").mkdir(parents=True)
+
+    ended = run(clinics_only("[rounds]\nrounds = 1", hospitals=1, patients=60), prepare=leave_behind)
+
+    assert [path.name for path in (ended.output / "checkpoints").iterdir()] == ["blocks-round-001"]
