@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import Enum
@@ -65,6 +66,7 @@ def run(
     """Make a plan's hospitals, run the federation, show the result."""
     console = _console()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it, Flower must not stay
     folder = _folder(plan, output)
     with _plain_errors():
         make_room(folder, overwrite=overwrite)

@@ -35,7 +35,7 @@ insecure = true
 MOST_WORKERS = 4  # each takes some 400 MB of memory
 START_SECONDS = 120.0
 COMMAND_SECONDS = 120.0
-STOP_SECONDS = 15.0
+STOP_SECONDS = 5.0
 
 
 def stage_app(folder: Path) -> Path:
