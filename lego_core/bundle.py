@@ -37,6 +37,7 @@ from lego_core.training import predict_logits
 
 FORMAT = 1
 WEIGHTS, MANIFEST, REPORT, CARD = "weights.safetensors", "manifest.json", "report.json", "card.md"
+SEAL = "seal"  # the key of manifest.json that holds the hash of all its others
 PACKAGES = ("torch", "numpy", "safetensors", "pydantic", "scikit-survival", "torchmetrics")
 
 
@@ -116,7 +117,8 @@ class ModelBundle:
             files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
             versions=versions(),
         )
-        files[MANIFEST] = json.dumps(manifest.to_plain(), indent=1).encode()
+        plain = manifest.to_plain()
+        files[MANIFEST] = json.dumps({**plain, SEAL: _seal(plain)}, indent=1).encode()
         for name, content in files.items():
             (unfinished / name).write_bytes(content)
         shutil.rmtree(folder, ignore_errors=True)
@@ -150,8 +152,8 @@ def read_manifest(folder: Path) -> Manifest:
         BundleError: If there is no bundle, or it is of a newer format.
     """
     try:
-        plain: dict[str, Any] = json.loads((folder / MANIFEST).read_bytes())
-    except (OSError, ValueError) as error:
+        plain: dict[str, Any] = dict(json.loads((folder / MANIFEST).read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
         raise BundleError(
             f"'{folder.name}' is not a bundle: its {MANIFEST} is missing or not JSON. Give the folder that "
             "holds it.",
@@ -161,6 +163,11 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleError(
             f"Bundle '{folder.name}' has format {plain.get('format')!r}, and lego_core "
             f"{lego_version()} reads format {FORMAT}. Install a newer lego_core."
+        )
+    if plain.pop(SEAL, "") != _seal(plain):
+        raise BundleError(
+            f"Bundle '{folder.name}': its {MANIFEST} was changed or damaged; copy the bundle again from its "
+            "origin."
         )
     try:
         return Manifest.model_validate(plain)
@@ -176,6 +183,10 @@ def hash_of_state(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def _seal(plain: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def versions() -> dict[str, str]:
