@@ -81,9 +81,7 @@ def test_part_that_the_data_prescribe_is_kept():
     patients = cohort([0, 1] * 20)
     first = replace(patients.records[0], part="test")
 
-    parts = parted(
-        patients.keep([first, *patients.records[1:]]), split=Split(train=1, validation=0, test=0)
-    )
+    parts = parted(patients.keep([first, *patients.records[1:]]), split=Split(train=1, validation=0, test=0))
 
     assert parts["p0"] == "test"
     assert {part for name, part in parts.items() if name != "p0"} == {"train"}
