@@ -121,9 +121,7 @@ def _answer(
     started = time.monotonic()
     plan, task = site.plan, question.agreement.task
     train, validation = cohort.part("train"), cohort.part("validation")
-    scored = Progress(
-        validation_loss=_summed_loss(model, validation, task), validation_patients=len(validation)
-    )
+    scored = _score(model, validation, task)
     if question.score_only:
         return scored.letter()
     received = {name: tensor.clone() for name, tensor in exchanged(model).items()}
@@ -152,11 +150,17 @@ def _answer(
     return letter
 
 
-def _summed_loss(model: LegoBlock | LegoFuse, validation: Cohort, task: Task) -> float:
+def _score(model: LegoBlock | LegoFuse, validation: Cohort, task: Task) -> Progress:
     if not len(validation):
-        return 0.0
+        return Progress()
     logits, outcomes = predict_logits(model, validation)
-    return float(task.loss(logits, outcomes)) * len(validation)
+    ranked = task.score(task.predict(logits), outcomes)
+    return Progress(
+        validation_loss=float(task.loss(logits, outcomes)) * len(validation),
+        validation_patients=len(validation),
+        validation_score=ranked.value,
+        validation_pairs=ranked.pairs,
+    )
 
 
 def _in_agreed_form(site: Site, agreement: Agreement, modalities: Sequence[str]) -> Cohort:

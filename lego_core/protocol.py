@@ -212,13 +212,15 @@ class Statistics(AbstractMessage):
 class Progress(AbstractMessage):
     """How the weights that a site received did there, and how training went.
 
-    Reveals to the server: mean training losses, the summed validation loss, and how many
-    validation patients it is over.
+    Reveals to the server: mean training losses, and of the validation patients how many
+    there are, their summed loss, and how well they were ranked.
 
     Args:
         train_losses: Mean training loss of each epoch; empty where nothing was trained.
         validation_loss: Loss of the received weights, summed over validation patients.
         validation_patients: Number of these patients; 0 without any.
+        validation_score: The main metric of the received weights, on the same patients.
+        validation_pairs: Comparable pairs behind it.
         seconds: How long the site computed.
     """
 
@@ -226,6 +228,8 @@ class Progress(AbstractMessage):
     train_losses: tuple[float, ...] = ()
     validation_loss: float = 0.0
     validation_patients: int = Field(default=0, ge=0)
+    validation_score: float = Field(default=0.5, ge=0, le=1)
+    validation_pairs: float = Field(default=0.0, ge=0)
     seconds: float = Field(default=0.0, ge=0)
 
     def check_finite(self, *, sender: str) -> None:

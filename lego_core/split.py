@@ -7,7 +7,7 @@ from typing import final
 from pydantic import Field, model_validator
 
 from lego_core.component import Component
-from lego_core.records import Cohort, Part
+from lego_core.records import Cohort, Part, collate
 from lego_core.tasks import Task
 
 
@@ -48,7 +48,7 @@ def split_by_patient(cohort: Cohort, split: Split, *, task: Task, seed: int) -> 
     free = [record for record in cohort.records if record.part is None]
     if not free:
         return cohort
-    strata = task.strata(cohort.keep(free).batch().outcomes).tolist()
+    strata = task.strata(collate(free, {}).outcomes).tolist()
     ordered = sorted(zip(strata, free, strict=True), key=lambda pair: _draw(pair[1].patient_id, seed))
     sizes = {stratum: strata.count(stratum) for stratum in set(strata)}
     seen = dict.fromkeys(sizes, 0)

@@ -128,9 +128,13 @@ class FederatedRun:
         return pool(reports, metric=agreed.agreement.task.metric, best_block=self._best_block())
 
     def _best_block(self) -> str:
-        """The block that did best on the sites' validation patients, whose losses were summed up."""
+        """The block that ranks the sites' validation patients best.
+
+        Ranks, not losses: the sites of two modalities have different patients, and where
+        more of them die the loss is higher for any block.
+        """
         blocks = [learner for learner in self.learners if learner.name in self.plan.modalities]
-        return min(blocks, key=lambda learner: learner.best_loss).name
+        return max(blocks, key=lambda learner: learner.best_score).name
 
     def _train(self, learners: list[Learner], *, phase: Phase) -> None:
         self.learners += learners

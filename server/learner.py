@@ -40,6 +40,7 @@ class Learner:
         self.rounds = 0
         self.best_round = 0
         self.best_loss = float("inf")
+        self.best_score = 0.0
         self._best_state = copy.deepcopy(model.state_dict())
         self._states: dict[str, ServerState] = {}
 
@@ -59,6 +60,9 @@ class Learner:
         loss = sum(one.validation_loss for one in progress) / patients
         if may_be_kept and loss < self.best_loss:
             self.best_loss, self.best_round = loss, self.rounds
+            pairs = sum(one.validation_pairs for one in progress)
+            ranked = sum(one.validation_score * one.validation_pairs for one in progress)
+            self.best_score = ranked / pairs if pairs else 0.0
             self._best_state = copy.deepcopy(self.model.state_dict())
         return loss
 
