@@ -7,7 +7,7 @@ import pytest
 import torch
 from conftest import Run
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
-from rehearsal import Rehearsal, clinics_only, tiny_plan
+from rehearsal import Rehearsal, clinics_only, listening_grid, tiny_plan
 from torch import Tensor
 
 from client.records import read_letter, reply_with
@@ -233,6 +233,20 @@ def test_no_bad_update_reaches_the_weights(run: Run) -> None:
 
     before, after = absent.checkpoint(1, "clinical"), poisoned.checkpoint(1, "clinical")
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_training_that_diverges_is_told_and_nothing_of_it_leaves(run: Run) -> None:
+    grid = listening_grid()
+    changes = "[training]\nlearning-rate = 1e25\n[rounds]\nlocal-epochs = 3"
+
+    ended = run(clinics_only(changes, hospitals=1, patients=60), grid=grid)
+
+    (left,) = ended.report.left_out
+    assert "values not finite. The letter was put aside; lower the learning rate" in left.reason
+    assert "'clinical': 0 of 1 sites gave a usable answer" in ended.report.reason
+    assert not [
+        one for one in grid.overheard if one.letter and one.letter.tensors and one.letter.kind == "update"
+    ]
 
 
 # ---- reports that cannot be -----------------------------------------------------------------

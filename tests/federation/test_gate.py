@@ -20,7 +20,20 @@ from client.app import app as client_app
 from client.gate import gate
 from client.records import read_letter, reply_with
 from lego_core.errors import DataError, LegoError, SiteRefusal
-from lego_core.protocol import ANSWERS, AskOffer, Letter, Offer, Refusal, SiteReport, Statistics
+from lego_core.protocol import (
+    ANSWERS,
+    Agreement,
+    AskFuseUpdate,
+    AskOffer,
+    AskStatistics,
+    Letter,
+    Offer,
+    Refusal,
+    SiteReport,
+    Statistics,
+)
+from lego_core.records import ModalitySchema
+from lego_core.tasks import Classification
 from simulations.in_process import FIRST_NODE_ID, InProcessGrid
 
 PATIENT = "PLANTED-PATIENT"
@@ -212,16 +225,24 @@ def knock(
 
 
 def ask(
-    app: ClientApp, folder: Path, *, plan: str = "tiny", sites_dir: str | None = None, node_config: Any = None
+    app: ClientApp,
+    folder: Path,
+    *,
+    letter: Letter | None = None,
+    plan: str = "tiny",
+    sites_dir: str | None = None,
+    nodes: int = 1,
+    node_config: dict[str, Any] | None = None,
 ) -> tuple[Letter, bytes]:
+    """Ask the first of some nodes, for its offer if not told otherwise."""
     where = str(folder) if sites_dir is None else sites_dir
-    grid = InProcessGrid(1, run_config={"plan": plan, "sites-dir": where, "output": "out"}, app=app)
+    grid = InProcessGrid(nodes, run_config={"plan": plan, "sites-dir": where, "output": "out"}, app=app)
     if node_config:
         grid.contexts[0].node_config = node_config
-    letter = AskOffer().letter()
+    letter = letter or AskOffer().letter()
     records = {
         "letter": ConfigRecord({"kind": letter.kind, "body": letter.body}),
-        "tensors": ArrayRecord({}),
+        "tensors": ArrayRecord(dict(letter.tensors)),
     }
     question = Message(RecordDict(records), dst_node_id=FIRST_NODE_ID, message_type=letter.kind)
     (reply,) = grid.send_and_receive([question])
@@ -394,6 +415,61 @@ def test_hospital_says_that_it_has_no_such_plan(hospital: Path) -> None:
     )
 
     assert "There is no shipped plan 'unheard-of'" in Refusal.read(letter).public
+
+
+# ---- questions that cannot be answered ---------------------------------------------------------------------
+
+
+def test_site_says_that_it_does_not_have_what_it_is_asked_about(hospital: Path) -> None:
+    schema = ModalitySchema(layout="table", features=("x",))
+    question = AskStatistics(modality="scan", schema_of_group=schema, with_outcomes=False)
+
+    letter, _ = ask(client_app, hospital.parents[1], letter=question.letter())
+
+    public = Refusal.read(letter).public
+    assert public.startswith("This site was asked about modality 'scan' and has ['clinical'].")
+
+
+def test_site_says_that_its_plan_has_no_fuse_rounds(hospital: Path) -> None:
+    agreement = Agreement(schemas={}, task=Classification(classes=("0", "1")))
+    question = AskFuseUpdate(agreement=agreement, modalities=("clinical",), round=1)
+
+    letter, _ = ask(client_app, hospital.parents[1], letter=question.letter())
+
+    assert Refusal.read(letter).public.startswith("Plan 'tiny' has no [fuse]")
+
+
+def test_question_of_a_newer_server_is_refused_by_key(hospital: Path) -> None:
+    letter, _ = ask(client_app, hospital.parents[1], letter=Letter("query.statistics", '{"dialect": 2}'))
+
+    assert "key 'dialect': there is no such key" in Refusal.read(letter).public
+
+
+# ---- sites that are played without a folder ---------------------------------------------------------
+
+
+def test_hospital_of_a_shipped_plan_is_played_without_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    letter, _ = ask(client_app, tmp_path, plan="two-hospitals", sites_dir="", nodes=2)
+
+    assert Offer.read(letter).site == "clinic"
+    assert not list(tmp_path.iterdir())
+
+
+def test_site_declines_where_nodes_and_hospitals_do_not_match(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    letter, _ = ask(client_app, tmp_path, plan="two-hospitals", sites_dir="", nodes=3)
+
+    refusal = Refusal.read(letter)
+    assert refusal.declined
+    assert "plays 2 hospitals and Flower started 3 nodes" in refusal.public
+    assert "num-supernodes=2" in refusal.public
 
 
 def test_every_error_of_ours_keeps_its_local_text_out_of_its_public_one() -> None:
