@@ -1,11 +1,11 @@
 """Tables: a self-normalising network for few patients and many features."""
 
+from itertools import pairwise
 from typing import Annotated, ClassVar, Literal, final
 
 import torch
-from jaxtyping import Float
 from pydantic import Field
-from torch import Tensor, nn
+from torch import nn
 
 from lego_core.encoders._contract import AbstractEncoder
 from lego_core.encoders._fit import only_row, require_layout
@@ -30,8 +30,9 @@ class Tabular(AbstractEncoder):
         dropout: Probability of alpha dropout after each hidden layer, in [0, 1).
         input_dropout: Probability of hiding a feature in training, in [0, 1); the guard
             against many features with few patients.
-        missing_indicators: Whether the network is told which values were not measured.
-            If not, an absent value looks like an average one.
+        missing_indicators: Whether the tokens learn what it means that a feature was not
+            measured. They start from taking an absent value for an average one, and
+            add a learned weight per absent feature; without it they stay there.
         linear_skip: Whether a linear map of the features is added to the output.
 
     Raises:
@@ -71,44 +72,39 @@ class _TabularModule(nn.Module):
         super().__init__()
         self.token_dim = settings.token_dim
         self.num_tokens = settings.num_tokens
-        self.missing_indicators = settings.missing_indicators
         num_outputs = settings.num_tokens * settings.token_dim
-        num_inputs = num_features * (2 if settings.missing_indicators else 1)
-        dims = (num_inputs, *settings.hidden_dims)
-        # Of a value and its indicator one is always 0, so F inputs at a time are at work.
-        fans = (num_features, *settings.hidden_dims)
+        widths = (num_features, *settings.hidden_dims)
         self.input_dropout = nn.Dropout(settings.input_dropout)
         self.hidden = nn.Sequential(
             *(
-                nn.Sequential(
-                    _lecun(width, next_width, fan_in=fan), nn.SELU(), nn.AlphaDropout(settings.dropout)
-                )
-                for width, next_width, fan in zip(dims, settings.hidden_dims, fans, strict=False)
+                nn.Sequential(_lecun(*sizes), nn.SELU(), nn.AlphaDropout(settings.dropout))
+                for sizes in pairwise(widths)
             )
         )
-        self.out = _lecun(dims[-1], num_outputs, fan_in=dims[-1])
+        self.out = _lecun(widths[-1], num_outputs)
         nn.init.normal_(self.out.bias)
-        self.skip = _lecun(num_inputs, num_outputs, fan_in=num_features) if settings.linear_skip else None
+        self.skip = _lecun(num_features, num_outputs) if settings.linear_skip else None
+        self.absent = (
+            nn.Linear(num_features, num_outputs, bias=False) if settings.missing_indicators else None
+        )
+        if self.absent is not None:
+            nn.init.zeros_(self.absent.weight)
 
     def forward(self, inputs: Inputs) -> Tokens:
-        """Add up the network, the linear path and the constants, and cut the sum into tokens."""
-        features = self.features(inputs)
-        output = self.out(self.hidden(features))
-        if self.skip is not None:
-            output = output + self.skip(features)
-        values = output.unflatten(1, (self.num_tokens, self.token_dim))
-        return Tokens(values, torch.ones_like(values[..., 0], dtype=torch.bool))
-
-    def features(self, inputs: Inputs) -> Float[Tensor, "B I"]:
-        """Give what the network reads: values, then (if wished) what was not measured."""
+        """Add up the network, the linear paths and the constants, and cut the sum into tokens."""
         values, measured = only_row(inputs)
-        if self.missing_indicators:
-            values = torch.cat([values, (~measured).to(values.dtype)], dim=1)
-        return self.input_dropout(values)
+        values = self.input_dropout(values)
+        output = self.out(self.hidden(values))
+        if self.skip is not None:
+            output = output + self.skip(values)
+        if self.absent is not None:
+            output = output + self.absent(self.input_dropout((~measured).to(values.dtype)))
+        tokens = output.unflatten(1, (self.num_tokens, self.token_dim))
+        return Tokens(tokens, torch.ones_like(tokens[..., 0], dtype=torch.bool))
 
 
-def _lecun(num_inputs: int, num_outputs: int, *, fan_in: int) -> nn.Linear:
+def _lecun(num_inputs: int, num_outputs: int) -> nn.Linear:
     layer = nn.Linear(num_inputs, num_outputs)
-    nn.init.normal_(layer.weight, std=fan_in**-0.5)
+    nn.init.normal_(layer.weight, std=num_inputs**-0.5)
     nn.init.zeros_(layer.bias)
     return layer
