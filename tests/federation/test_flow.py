@@ -324,7 +324,8 @@ def test_every_aggregation_trains(aggregated: Aggregated, name: str) -> None:
     start = build_block(ended.plan, ended.bundle.agreement, "clinical")
     trained = ended.checkpoint(1, "clinical")
     assert ended.report.status == "complete"
-    assert all(not torch.equal(trained[key], tensor) for key, tensor in exchanged(start).items())
+    unmoved = {key for key, tensor in exchanged(start).items() if torch.equal(trained[key], tensor)}
+    assert unmoved == {"encoder.absent.weight"}  # these tables have no gaps to learn from
 
 
 def test_every_aggregation_goes_its_own_way(aggregated: Aggregated) -> None:
