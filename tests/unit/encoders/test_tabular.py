@@ -84,7 +84,7 @@ def test_without_the_linear_path_its_weights_are_gone():
         for skip in (True, False)
     ]
 
-    assert counts[0] - counts[1] == (5 + 1) * (4 * 64)
+    assert counts[0] - counts[1] == 5 * (4 * 64)
 
 
 def test_size_of_a_deviation_survives_the_layer_norm_behind_the_tokens(make_inputs):
