@@ -8,7 +8,7 @@ run with one another.
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import Any, final
+from typing import final
 
 from jaxtyping import Float64
 from torch import Tensor
@@ -68,8 +68,17 @@ def mergeability(first: Mapping[str, Tensor], second: Mapping[str, Tensor]) -> M
     )
 
 
-def pairwise(blocks: Mapping[str, Mapping[str, Tensor]]) -> list[dict[str, Any]]:
-    """Measure every pair of blocks, as plain JSON: `first`, `second`, and the measures.
+@final
+class MergeabilityPair(Component):
+    """The forecast for one pair of blocks, before any patient was scored."""
+
+    first: str
+    second: str
+    forecast: Mergeability
+
+
+def forecast(blocks: Mapping[str, Mapping[str, Tensor]]) -> list[MergeabilityPair]:
+    """Measure every pair of blocks, in the order in which they are given.
 
     Args:
         blocks: The mergeable weights of each block, by modality.
@@ -78,8 +87,8 @@ def pairwise(blocks: Mapping[str, Mapping[str, Tensor]]) -> list[dict[str, Any]]
         MergeError: If names or shapes differ.
     """
     return [
-        {"first": one, "second": other, **mergeability(blocks[one], blocks[other]).to_plain()}
-        for one, other in combinations(sorted(blocks), 2)
+        MergeabilityPair(first=one, second=other, forecast=mergeability(blocks[one], blocks[other]))
+        for one, other in combinations(blocks, 2)
     ]
 
 

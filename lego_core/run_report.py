@@ -6,7 +6,7 @@ from pydantic import Field
 
 from lego_core.component import Component
 from lego_core.evaluation import EvaluationReport
-from lego_core.mergeability import Mergeability
+from lego_core.mergeability import MergeabilityPair
 from lego_core.protocol import ChartRow
 
 Phase = Literal["offer", "agree", "blocks", "fuse", "evaluate"]
@@ -71,15 +71,6 @@ class RoundSummary(Component):
     asked: tuple[str, ...]
     answered: tuple[str, ...]
     validation_loss: float | None = None
-
-
-@final
-class MergeabilityPair(Component):
-    """The forecast for one pair of blocks, before any patient was scored."""
-
-    first: str
-    second: str
-    forecast: Mergeability
 
 
 @final

@@ -1,7 +1,6 @@
 """A federation's flow, in reading order: agree, train blocks, merge, fuse, evaluate."""
 
 from collections.abc import Sequence
-from itertools import combinations
 from pathlib import Path
 from typing import final
 
@@ -9,10 +8,10 @@ from lego_core.assemble import build_block, build_fuse, build_merge, build_model
 from lego_core.block import LegoBlock
 from lego_core.errors import LegoError, RunError
 from lego_core.evaluation import EvaluationReport, ModelSet, pool
-from lego_core.mergeability import mergeability
+from lego_core.mergeability import MergeabilityPair, forecast
 from lego_core.plan import RunPlan
 from lego_core.protocol import Agreement, AskReport, SiteReport
-from lego_core.run_report import LeftOut, MergeabilityPair, SiteCharts
+from lego_core.run_report import LeftOut, SiteCharts
 from server.agreement import Agreed, agree
 from server.exchange import Exchange, Question
 from server.learner import Learner
@@ -70,13 +69,10 @@ class FederatedRun:
     def merge(self, blocks: Sequence[LegoBlock]) -> ModelSet:
         """Merge the blocks without any training, and forecast how well they go together."""
         trunks = {block.modality: dict(block.trunk.named_parameters()) for block in blocks}
-        self.mergeability = [
-            MergeabilityPair(first=one, second=other, forecast=mergeability(trunks[one], trunks[other]))
-            for one, other in combinations(trunks, 2)
-        ]
-        forecast = [pair.model_dump() for pair in self.mergeability]
+        self.mergeability = forecast(trunks)
+        pairs = [pair.model_dump() for pair in self.mergeability]
         names = [block.modality for block in blocks]
-        self.exchange.log.write("merged", {"modalities": names, "mergeability": forecast})
+        self.exchange.log.write("merged", {"modalities": names, "mergeability": pairs})
         return ModelSet(build_merge(self.plan, blocks))
 
     def fuse(self, models: ModelSet) -> ModelSet:

@@ -6,12 +6,11 @@ import torch
 from torch import Tensor
 
 from lego_core.evaluation import EvaluationReport, pool, subsets
-from lego_core.mergeability import Mergeability
+from lego_core.mergeability import Mergeability, MergeabilityPair
 from lego_core.protocol import ChartRow, ScoreRow, SiteReport
 from lego_core.run_report import (
     LearningPoint,
     LeftOut,
-    MergeabilityPair,
     RoundSummary,
     RunReport,
     SiteCharts,
