@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from lego_core.block import LegoBlock
 from lego_core.component import Component
-from lego_core.errors import DataError
 from lego_core.fuse import LegoFuse
 from lego_core.merge import LegoMerge
 from lego_core.protocol import ChartRow, ScoreRow, SiteReport
@@ -178,33 +177,25 @@ class EvaluationReport(Component):
 
     def headline(self, patients: Literal["complete", "holding"] = "complete") -> list[PooledScore]:
         """The rows of the result table: each block, then everything that sees all modalities."""
-        every = max((score.modalities for score in self.scores), key=len)
+        every = max((score.modalities for score in self.scores), key=len, default=())
         rows = [score for score in self.scores if score.patients == patients]
         blocks = [score for score in rows if score.method == "block"]
         return blocks + [s for s in rows if s.modalities == every and s.method != "block"]
 
 
 def pool(reports: Mapping[str, SiteReport], *, metric: str, best_block: str) -> EvaluationReport:
-    """Pool the reports of the sites.
+    """Pool the reports of the sites; there are no scores if every site held its own back.
 
     Args:
         reports: One report per site, by the site's name.
         metric: Name of the metric.
         best_block: The modality whose block did best on validation patients; gains are
             differences to it, on the same test patients.
-
-    Raises:
-        DataError: If no site could score a single block.
     """
     same: dict[tuple[str, str, tuple[str, ...]], list[tuple[str, ScoreRow]]] = {}
     for site in sorted(reports):
         for row in reports[site].scores:
             same.setdefault((row.patients, row.method, row.modalities), []).append((site, row))
-    if not any(method == "block" for _, method, _ in same):
-        raise DataError(
-            f"None of the {len(reports)} sites could score a block: each held back scores of too few "
-            "patients. Give sites more test patients (key 'split'), or join small sites."
-        )
     pooled = [
         _pool_rows(same[key], against=same.get((key[0], "block", (best_block,))))
         for key in sorted(same, key=lambda key: (key[0], len(key[2]), key[2], key[1]))

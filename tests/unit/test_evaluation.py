@@ -11,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lego_core import Cohort, LegoFuse, LegoMerge
-from lego_core.errors import DataError
 from lego_core.evaluation import EvaluationReport, ModelSet, evaluate, pool, score, subsets
 from lego_core.protocol import ScoreRow, SiteReport
 from lego_core.records import Part
@@ -329,11 +328,14 @@ def test_order_of_sites_does_not_matter():
     assert turned == pool(reports, metric="AUROC", best_block="a")
 
 
-def test_sites_that_hold_everything_back_are_told():
+def test_sites_that_hold_everything_back_leave_a_report_without_scores():
     reports = {"x": SiteReport(scores=(), withheld=3), "y": SiteReport(scores=(), withheld=1)}
 
-    with pytest.raises(DataError, match=r"^None of the 2 sites could score a block: each held back.*'split'"):
-        pool(reports, metric="AUROC", best_block="a")
+    pooled = pool(reports, metric="AUROC", best_block="a")
+
+    assert pooled.scores == ()
+    assert pooled.withheld == 4
+    assert pooled.headline() == []
 
 
 def test_headline_is_each_block_and_all_that_sees_everything():
