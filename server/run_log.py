@@ -46,7 +46,8 @@ class RunLog:
             lines.flush()
             os.fsync(lines.fileno())
         if event in SAID_ALOUD:
-            FLOWER_LOG.info(SAID_ALOUD[event].format_map(fields))
+            short = {key: round(one, 3) if isinstance(one, float) else one for key, one in fields.items()}
+            FLOWER_LOG.info(SAID_ALOUD[event].format_map(short))
 
     def leave_out(self, left_out: LeftOut) -> None:
         """A site takes no part in something, and why."""

@@ -5,6 +5,7 @@ of its own, and Flower is imported only where it runs.
 """
 
 import json
+import logging
 import shutil
 import subprocess
 import sys
@@ -107,6 +108,8 @@ def _play_with_flower(plan: str, output: Path, *, sites: int, watch: Watch) -> s
 def _play_in_process(plan: str, output: Path, *, sites: int, watch: Watch) -> str:
     """Run everything here, and give the problem if there was one."""
     from simulations.in_process import run_in_process  # brings Flower
+
+    logging.getLogger("flwr").setLevel(logging.WARNING)  # the watch says the same from the diary
 
     with watch.looking():
         try:
