@@ -40,6 +40,7 @@ def offer(site: Site) -> Letter:
     offers = {
         name: ModalityOffer(
             schema_here=site.cohort.schemas[name],
+            encoder=site.plan.modalities[name].encoder,
             patients=len(train.holding(name)) // 10 * 10,
             trains=len(train.holding(name)) > 0,
         )
@@ -50,6 +51,7 @@ def offer(site: Site) -> Letter:
     return Offer(
         site=site.file.name,
         plan=site.plan.name,
+        latent=site.plan.latent,
         modalities=offers,
         paired_patients=paired // 10 * 10,
         paired=paired > 0,

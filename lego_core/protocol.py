@@ -16,9 +16,11 @@ from pydantic import Field, ValidationError
 from torch import Tensor
 
 from lego_core.component import Component, explain
+from lego_core.encoders import Encoder
 from lego_core.errors import ProtocolError
 from lego_core.records import ModalitySchema
 from lego_core.tasks import Task
+from lego_core.trunk import LatentContract
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,9 +168,11 @@ class ModalityOffer(Component):
         schema_here: Layout and features at this site.
         patients: How many training patients have it, rounded down to tens.
         trains: Whether any training patient has it.
+        encoder: How the site's plan has it encoded.
     """
 
     schema_here: ModalitySchema
+    encoder: Encoder
     patients: int = Field(ge=0)
     trains: bool
 
@@ -183,6 +187,7 @@ class Offer(AbstractMessage):
     Args:
         site: Name of the site.
         plan: Name of the plan the site has read.
+        latent: The latent contract in that plan; blocks merge only under one contract.
         modalities: What it holds.
         paired_patients: Training patients with more than one modality, rounded down to tens.
         paired: Whether there is any such patient.
@@ -191,6 +196,7 @@ class Offer(AbstractMessage):
     kind: ClassVar[str] = "offer"
     site: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     plan: str
+    latent: LatentContract
     modalities: dict[str, ModalityOffer]
     paired_patients: int = Field(ge=0)
     paired: bool

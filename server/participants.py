@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
+from lego_core.component import Component
 from lego_core.errors import LegoError, RunError
 from lego_core.plan import RunPlan
 from lego_core.protocol import AskOffer, Offer
@@ -92,6 +93,16 @@ def _why_not(offer: Offer, *, plan: RunPlan, taken: Iterable[str]) -> str:
             f"Site '{offer.site}' has read plan '{offer.plan}' and this run follows '{plan.name}'. Give "
             "the site the bundle of this run."
         )
+    settings: dict[str, tuple[Component, Component]] = {"latent": (offer.latent, plan.latent)}
+    for name in offer.modalities.keys() & plan.modalities.keys():
+        settings[f"{name}.encoder"] = (offer.modalities[name].encoder, plan.modalities[name].encoder)
+    for name, (theirs, ours) in settings.items():
+        odd = first_difference(theirs, ours)
+        if odd:
+            return (
+                f"Site '{offer.site}' has read plan '{offer.plan}' with {name}.{odd[0]} {odd[1]}, and this run "
+                f"has {odd[2]}; such blocks do not go together. Give the site the bundle of this run."
+            )
     if offer.site in taken:
         return f"Two sites call themselves '{offer.site}'. Give one of them another name in site.toml."
     if not offer.modalities:
@@ -100,6 +111,13 @@ def _why_not(offer: Offer, *, plan: RunPlan, taken: Iterable[str]) -> str:
             "names in its site.toml."
         )
     return ""
+
+
+def first_difference(theirs: Component, ours: Component) -> tuple[str, object, object] | None:
+    """The first setting in which two components differ, with both values; None if they are equal."""
+    one, other = theirs.to_plain(), ours.to_plain()
+    keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
+    return (keys[0], one.get(keys[0]), other.get(keys[0])) if keys else None
 
 
 def _wait_for_sites(exchange: Exchange, plan: RunPlan) -> Sequence[int]:

@@ -21,6 +21,7 @@ from lego_core.protocol import (
     SiteReport,
     Update,
 )
+from lego_core.trunk import LatentContract
 from simulations.in_process import Fault, InProcessGrid, RunConfig, answer_faithfully
 
 Answer = Callable[[], Message]
@@ -302,10 +303,24 @@ def with_offer(**changes: object) -> Spoil:
     return with_letter(lambda letter: Offer.read(letter).model_copy(update=changes).letter())
 
 
+def with_encoder(offer: Offer, **changes: object) -> Offer:
+    own = offer.modalities["clinical"]
+    encoder = own.encoder.model_copy(update=changes)
+    return offer.model_copy(update={"modalities": {"clinical": own.model_copy(update={"encoder": encoder})}})
+
+
 BAD_OFFERS: dict[str, tuple[Spoil, str]] = {
     "raises": (raising, "the process of the site broke"),
     "silent": (silent, "did not answer within 0.5 seconds"),
     "another plan": (with_offer(plan="other"), "has read plan 'other' and this run follows 'tiny'"),
+    "another latent contract": (
+        with_offer(latent=LatentContract(num_latents=32)),
+        "with latent.num-latents 32, and this run has 2; such blocks do not go together",
+    ),
+    "another encoder": (
+        with_letter(lambda letter: with_encoder(Offer.read(letter), token_dim=99).letter()),
+        "with clinical.encoder.token-dim 99, and this run has",
+    ),
     "another's name": (with_offer(site="clinic-1"), "Two sites call themselves 'clinic-1'"),
     "nothing to offer": (with_offer(modalities={}), "holds none of the plan's modalities ['clinical']"),
     "newer protocol": (in_body("dialect", "2"), "key 'dialect': there is no such key"),

@@ -34,6 +34,7 @@ from lego_core.protocol import (
 )
 from lego_core.records import ModalitySchema
 from lego_core.tasks import Classification
+from lego_core.trunk import LatentContract
 from simulations.in_process import FIRST_NODE_ID, InProcessGrid
 
 PATIENT = "PLANTED-PATIENT"
@@ -316,7 +317,9 @@ def junk_records(message: Message) -> Message:
     return Message(RecordDict({"records": ArrayRecord({"x": torch.ones(3)})}), reply_to=message)
 
 
-OFFER = Offer(site="east", plan="tiny", modalities={}, paired_patients=0, paired=False)
+OFFER = Offer(
+    site="east", plan="tiny", latent=LatentContract(), modalities={}, paired_patients=0, paired=False
+)
 UNDECLARED: dict[str, tuple[Handler, str]] = {
     "undeclared kind": (
         sending(Letter("records", json.dumps({"patient": PATIENT}))),

@@ -18,7 +18,7 @@ from client.site import read_site_file
 from lego_core.bundle import ModelBundle
 from lego_core.evaluation import EvaluationReport
 from lego_core.plan import RunPlan
-from lego_core.records import PatientRecord, Part
+from lego_core.records import Part, PatientRecord
 from simulations.in_process import run_in_process
 from simulations.make_sites import make_sites
 

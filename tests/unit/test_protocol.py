@@ -9,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lego_core.encoders import Tabular
 from lego_core.errors import ProtocolError
 from lego_core.protocol import (
     ANSWERS,
@@ -35,6 +36,7 @@ from lego_core.protocol import (
 )
 from lego_core.records import ModalitySchema
 from lego_core.tasks import Classification, Survival
+from lego_core.trunk import LatentContract
 
 TABLE = ModalitySchema(layout="table", features=("age", "bili"))
 IMAGE = ModalitySchema(layout="image", features=("grey",), grid=(4, 6))
@@ -66,7 +68,10 @@ EXAMPLES: list[AbstractMessage] = [
     Offer(
         site="east",
         plan="tiny",
-        modalities={"clinical": ModalityOffer(schema_here=TABLE, patients=20, trains=True)},
+        latent=LatentContract(num_latents=3),
+        modalities={
+            "clinical": ModalityOffer(schema_here=TABLE, encoder=Tabular(), patients=20, trains=True)
+        },
         paired_patients=10,
         paired=True,
     ),
