@@ -100,8 +100,8 @@ def _why_not(offer: Offer, *, plan: RunPlan, taken: Iterable[str]) -> str:
         odd = first_difference(theirs, ours)
         if odd:
             return (
-                f"Site '{offer.site}' has read plan '{offer.plan}' with {name}.{odd[0]} {odd[1]}, and this run "
-                f"has {odd[2]}; such blocks do not go together. Give the site the bundle of this run."
+                f"Site '{offer.site}' has read plan '{offer.plan}' with {name}.{odd[0]} {odd[1]}, and this "
+                f"run has {odd[2]}; such blocks do not go together. Give the site the bundle of this run."
             )
     if offer.site in taken:
         return f"Two sites call themselves '{offer.site}'. Give one of them another name in site.toml."
