@@ -42,7 +42,7 @@ def agree(participants: Sequence[Participant], *, plan: RunPlan, exchange: Excha
         holders = [one for one in participants if one.holds(modality)]
         trainers = [one for one in holders if one.trains_block(modality, plan)]
         _check_enough(modality, trainers, plan)
-        schemas[modality] = _agreed_schema(modality, trainers, plan)
+        schemas[modality] = _agreed_schema(modality, trainers, holders=holders, plan=plan)
         members[modality] = [
             one for one in holders if _fits(one, modality, schemas[modality], plan=plan, exchange=exchange)
         ]
@@ -50,11 +50,16 @@ def agree(participants: Sequence[Participant], *, plan: RunPlan, exchange: Excha
     return _ask_for_sums(schemas, members, plan=plan, exchange=exchange)
 
 
-def _agreed_schema(modality: str, trainers: Sequence[Participant], plan: RunPlan) -> ModalitySchema:
-    """The form that most sites have; with `features = "common"`, only what all of them have."""
+def _agreed_schema(
+    modality: str, trainers: Sequence[Participant], *, holders: Sequence[Participant], plan: RunPlan
+) -> ModalitySchema:
+    """The form that most sites have; with `features = "common"`, only what all of them have.
+
+    A site that only evaluates has a say too, or one odd trainer of two could shut it out.
+    """
     seen = [one.offer.modalities[modality].schema_here for one in trainers]
-    counted = Counter(seen)
-    most = max(counted, key=lambda schema: (counted[schema], schema.num_features))
+    counted = Counter(one.offer.modalities[modality].schema_here for one in holders)
+    most = max(seen, key=lambda schema: (counted[schema], schema.num_features))
     if plan.modalities[modality].features == "equal":
         return most
     common = set.intersection(*(set(schema.features) for schema in seen))
