@@ -10,11 +10,12 @@ from pydantic import Field, ValidationError
 
 from lego_core.component import Component, explain
 from lego_core.datasets import Dataset
-from lego_core.errors import DataError, SiteRefusal
+from lego_core.errors import DataError, LegoError, SiteRefusal
 from lego_core.partition import deal
 from lego_core.plan import RunPlan
 from lego_core.records import Cohort
 from lego_core.split import Split, split_by_patient
+from lego_core.tasks import Classification, Task
 from lego_core.training import Device
 
 
@@ -65,8 +66,12 @@ class Site:
             return cls._simulated(context, plan)
         path = site_file(context)
         file = read_site_file(path)
-        cohort = file.data.load(path.parent)
-        parted = split_by_patient(cohort, file.split or plan.split, task=plan.task, seed=plan.seed)
+        try:
+            _check_classes(file.data.classes_in_order, task=plan.task)
+            cohort = file.data.load(path.parent)
+            parted = split_by_patient(cohort, file.split or plan.split, task=plan.task, seed=plan.seed)
+        except LegoError as error:
+            raise type(error)(f"Site '{file.name}': {error.public}", local=error.local) from error
         return cls(file, plan, parted)
 
     @classmethod
@@ -90,6 +95,20 @@ class Site:
         name = list(dealt)[index]
         file = SiteFile(name=name, data=plan.simulation.data, split=plan.split)
         return cls(file, plan, dealt[name])
+
+
+def _check_classes(classes: tuple[str, ...] | None, *, task: Task) -> None:
+    """Refuse classes that the site numbers otherwise than the plan: they would be taken for others.
+
+    A site may write them in its own words, so only their number and a change of order can be seen.
+    """
+    if classes is None or not isinstance(task, Classification) or classes == task.classes:
+        return
+    if len(classes) != len(task.classes) or set(classes) == set(task.classes):
+        raise DataError(
+            f"site.toml lists the classes {list(classes)} and the plan {list(task.classes)}. List every "
+            "class of the plan, in its order, also those that no patient here has."
+        )
 
 
 def site_file(context: Context) -> Path:

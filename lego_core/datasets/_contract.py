@@ -15,6 +15,11 @@ class AbstractDataset(Component):
     cohort, and nothing is ever downloaded.
     """
 
+    @property
+    def classes_in_order(self) -> tuple[str, ...] | None:
+        """How the settings number the classes of the outcome; None if they do not say."""
+        return None
+
     @abstractmethod
     def load(self, folder: Path | None = None) -> Cohort:
         """Read every patient.

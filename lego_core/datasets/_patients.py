@@ -11,7 +11,7 @@ import pandas as pd
 
 from lego_core.datasets._contract import AbstractDataset
 from lego_core.datasets._files import patient_of
-from lego_core.datasets._outcomes import OutcomeColumns
+from lego_core.datasets._outcomes import ClassOutcome, OutcomeColumns
 from lego_core.datasets._sheet import Sheet, read_sheet
 from lego_core.errors import DataError
 from lego_core.records import Part
@@ -97,6 +97,11 @@ class AbstractListedDataset(AbstractDataset):
     part_column: str | None = None
     outcome: OutcomeColumns
     ignore_unlisted: bool = False
+
+    @property
+    def classes_in_order(self) -> tuple[str, ...] | None:
+        """As the outcome lists them, if it is a class."""
+        return self.outcome.classes if isinstance(self.outcome, ClassOutcome) else None
 
     def read_patients(self, folder: Path | None, *, also_text: Sequence[str] = ()) -> Patients:
         """Read the table.

@@ -75,6 +75,11 @@ class Images(AbstractDataset, AbstractPictures):
                 raise ValueError("patient-pattern has no group; put the identifier in parentheses")
         return self
 
+    @property
+    def classes_in_order(self) -> tuple[str, ...] | None:
+        """As the settings list them."""
+        return self.classes
+
     def load(self, folder: Path | None = None) -> Cohort:
         where = folder or Path()
         read = (

@@ -99,6 +99,14 @@ UNREADABLE: dict[str, tuple[Damage, str]] = {
         in_first_row("class", "maybe", table="patients"),
         "holds none of the classes ['0', '1'] for 1 of 26 patients",
     ),
+    "classes in another order": (
+        in_settings('    "0",\n    "1",\n', '    "1",\n    "0",\n'),
+        "lists the classes ['1', '0'] and the plan ['0', '1']",
+    ),
+    "a class too many": (
+        in_settings('    "0",\n    "1",\n', '    "0",\n    "1",\n    "2",\n'),
+        "lists the classes ['0', '1', '2'] and the plan ['0', '1']",
+    ),
     "unknown patient": (
         in_first_row("patient_id", "nobody"),
         "holds 1 of 26 rows for patients who are not in the patients table",
@@ -137,6 +145,12 @@ def test_site_that_cannot_be_read_is_left_out_with_its_public_sentence(
     assert UNREADABLE[name][1] in left.reason
     assert (left.phase, left.declined) == ("offer", False)
     assert str(unreadable.sites) not in left.reason
+
+
+def test_site_whose_data_cannot_be_read_says_its_name(unreadable: Rehearsal) -> None:
+    reasons = [one.reason for one in unreadable.report.left_out]
+
+    assert any(reason.startswith("Site 'clinic-2': The table of modality 'clinical'") for reason in reasons)
 
 
 def test_run_goes_on_with_the_site_that_can_be_read(unreadable: Rehearsal) -> None:
@@ -221,6 +235,14 @@ def misfitting(run: Run) -> Rehearsal:
         6: in_table(lambda frame: frame.drop(columns="feature-0"), table="blood"),
     }
     return run(plan, prepare=damaged(damages))
+
+
+def test_site_that_only_evaluates_has_a_say_in_what_most_sites_have(run: Run) -> None:
+    surplus = in_table(lambda frame: frame.assign(surplus="1"))
+
+    ended = run(tiny_plan("[rounds]\nrounds = 1"), prepare=damaged({0: surplus}))
+
+    assert [left.site for left in ended.report.left_out] == ["clinic-1"]
 
 
 def test_unfit_modality_is_left_out_of_fuse_rounds_too(run: Run) -> None:
