@@ -47,10 +47,11 @@ def deal(cohort: Cohort, simulation: Simulation, *, task: Task, split: Split, se
         The patients of every hospital by its name, each in one part of the split.
 
     Raises:
-        DataError: If the data lack a modality, do not tell hospitals apart, or leave a
-            hospital without patients.
+        DataError: If the data lack a modality, hold no outcomes of the task, do not tell
+            hospitals apart, or leave a hospital without patients.
     """
     _check_modalities(cohort, simulation)
+    task.check_outcomes(collate(cohort.records, {}).outcomes)
     lots = _lots(cohort, task=task, seed=seed)
     if simulation.by == "hospital":
         lots = _whole_hospitals(lots, simulation, seed=seed)

@@ -44,7 +44,11 @@ def split_by_patient(cohort: Cohort, split: Split, *, task: Task, seed: int) -> 
         split: The shares.
         task: Tells the strata (event or not, which class).
         seed: Another seed gives another split.
+
+    Raises:
+        DataError: If there is no patient, or the outcomes are not outcomes of the task.
     """
+    task.check_outcomes(collate(cohort.records, {}).outcomes)
     free = [record for record in cohort.records if record.part is None]
     if not free:
         return cohort

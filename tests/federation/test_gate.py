@@ -20,6 +20,7 @@ from client.app import app as client_app
 from client.gate import gate
 from client.records import read_letter, reply_with
 from lego_core.errors import DataError, LegoError, SiteRefusal
+from lego_core.plan import RunPlan
 from lego_core.protocol import (
     ANSWERS,
     Agreement,
@@ -386,7 +387,8 @@ def test_log_that_cannot_be_written_leaks_nothing(tmp_path: Path, caplog: pytest
 @pytest.fixture(scope="module")
 def hospital(run: Run) -> Path:
     """The description of a site, where a hospital keeps it."""
-    ended = run(tiny_plan("[rounds]\nrounds = 1"))
+    plain = tiny_plan("[rounds]\nrounds = 1\n[simulation.data.outcome]\nkind = 'survival'").to_plain()
+    ended = run(RunPlan.model_validate(plain | {"task": {"kind": "survival", "num-bins": 2}}))
     return ended.sites / "site-0" / "site.toml"
 
 

@@ -17,7 +17,7 @@ from lego_core.partition import deal
 from lego_core.records import Cohort, Measurement, ModalitySchema, Outcome, PatientRecord
 from lego_core.simulation import HospitalGroup, Simulation
 from lego_core.split import Split
-from lego_core.tasks import Survival
+from lego_core.tasks import Classification, Survival
 
 NAMES = ("blood", "scan", "notes")
 TASK = Survival()
@@ -294,3 +294,11 @@ def test_two_hospitals_cannot_share_a_name() -> None:
 def test_whole_hospitals_cannot_be_sorted_by_outcome() -> None:
     with pytest.raises(ValidationError, match=r"label-skew 0\.5 sorts patients"):
         make_simulation([HospitalGroup(name="h", modalities=("blood",))], by="hospital", label_skew=0.5)
+
+
+def test_outcomes_of_another_task_are_refused():
+    cohort = make_cohort([make_patient(number) for number in range(9)])
+    simulation = make_simulation([HospitalGroup(name="one", modalities=("blood",))])
+
+    with pytest.raises(DataError, match="Outcomes have 2 columns, and task 'classification' reads 1"):
+        deal(cohort, simulation, task=Classification(classes=("no", "yes")), split=Split(), seed=0)

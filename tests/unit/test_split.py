@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from lego_core import Cohort, Measurement, ModalitySchema, Outcome, PatientRecord, Split, split_by_patient
+from lego_core.errors import DataError
 from lego_core.records import Part
 from lego_core.tasks import Classification
 
@@ -119,3 +120,8 @@ def test_shares_that_do_not_add_up_are_refused(shares):
 def test_negative_share_is_refused():
     with pytest.raises(ValidationError, match="greater than or equal to 0"):
         Split(train=1.2, validation=-0.2, test=0.0)
+
+
+def test_outcomes_of_another_task_are_refused():
+    with pytest.raises(DataError, match="Task 'classification': the outcomes of 1 of 3 patients do not fit"):
+        parted(cohort([0, 1, 2], part="test"))
