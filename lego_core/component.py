@@ -42,9 +42,11 @@ def explain(error: ValidationError, *, where: str, kind: type[LegoError]) -> Leg
     """
     findings = []
     for finding in error.errors(include_url=False, include_context=False):
-        key = ".".join(str(part) for part in finding["loc"]) or "the whole"
+        key = ".".join(str(part) for part in finding["loc"])
         text = finding["msg"].removeprefix("Value error, ")
         if finding["type"] == "extra_forbidden":
             text = "there is no such key; check its spelling"
-        findings.append(f"key '{key}': {text}")
+        elif finding["type"] == "missing":
+            text = "it is missing and has no default; add it"
+        findings.append(f"key '{key}': {text}" if key else text)
     return kind(f"{where}: {'; '.join(findings)}.")

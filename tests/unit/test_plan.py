@@ -156,7 +156,7 @@ REFUSED: dict[str, tuple[str, str]] = {
     ),
     "modality without encoder": (
         changed("modalities", "blood", to={"features": "equal"}),
-        "Plan 'two': key 'modalities.blood.encoder': Field required",
+        "Plan 'two': key 'modalities.blood.encoder': it is missing and has no default; add it",
     ),
     "hospital with a modality without encoder": (
         changed("modalities", "scan", to=None),
@@ -168,8 +168,8 @@ REFUSED: dict[str, tuple[str, str]] = {
         changed("modalities", "scan", "latent", to={"num-latents": 4}),
         "key 'modalities.scan.latent': there is no such key",
     ),
-    "no privacy plan": (changed("privacy", to=None), "key 'privacy': Field required"),
-    "no task": (changed("task", to=None), "key 'task': Field required"),
+    "no privacy plan": (changed("privacy", to=None), "key 'privacy': it is missing and has no default"),
+    "no task": (changed("task", to=None), "key 'task': it is missing and has no default; add it"),
     "unknown task": (changed("task", "kind", to="survivor"), "'classification', 'multi-label', 'survival'"),
     "unknown aggregation": (
         changed("aggregation", "kind", to="fedavrg"),
