@@ -249,6 +249,19 @@ def test_seed_phase_moves_all_trunks_together(run: Run) -> None:
     assert any(not torch.equal(apart[0][name], apart[1][name]) for name in trunk)
 
 
+def test_seed_phase_goes_the_mean_way_of_the_sites_of_all_modalities(run: Run) -> None:
+    grid = listening_grid()
+    ended = run(tiny_plan("[rounds]\nrounds = 1\nseed-rounds = 1"), grid=grid)
+
+    letters = [sent.letter for sent in grid.overheard if sent.letter and sent.letter.kind == Update.kind]
+    weights = torch.tensor([Update.read(letter).weight for letter in letters])
+    start = build_block(ended.plan, ended.bundle.agreement, "blood").state_dict()["trunk.latent"]
+    ways = torch.stack([letter.tensors["trunk.latent"] for letter in letters])
+    mean = torch.einsum("s,s...->...", weights / weights.sum(), ways)
+    assert len(letters) == 3
+    torch.testing.assert_close(ended.checkpoint(1, "blood")["trunk.latent"], start + mean)
+
+
 def test_without_a_seed_phase_trunks_part_at_once(whole: Rehearsal) -> None:
     clinical, blood = (whole.checkpoint(1, name) for name in ("clinical", "blood"))
 
