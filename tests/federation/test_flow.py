@@ -11,13 +11,13 @@ from conftest import Run
 from flwr.app import Message
 from rehearsal import ListeningGrid, Rehearsal, Sent, clinics_only, listening_grid, tiny_plan
 
-from client.records import read_letter
+from client.records import read_letter, reply_with
 from lego_core.assemble import build_block
 from lego_core.bundle import ModelBundle
 from lego_core.evaluation import PooledScore, subsets
 from lego_core.exchangeable import exchanged
 from lego_core.plan import RunPlan
-from lego_core.protocol import AskFuseUpdate, Letter, Update
+from lego_core.protocol import AskBlockUpdate, AskFuseUpdate, Letter, Progress, Update
 from lego_core.records import Cohort
 from lego_core.statistics import FeatureStatistics
 from lego_core.tasks import Survival
@@ -473,6 +473,14 @@ def fuse_updates(grid: type[ListeningGrid]) -> list[Sent]:
     return sorted(updates[-2:], key=lambda one: one.site)
 
 
+def test_fused_model_is_trained_with_a_learning_rate_of_its_own(run: Run) -> None:
+    ended = run(tiny_plan("[rounds]\nrounds = 1\n[fuse]\nrounds = 1\nlearning-rate = 1e-9"))
+
+    before = ended.bundle.models.merged.blocks.state_dict(prefix="blocks.")
+    after = ended.checkpoint(1, "fused", phase="fuse")
+    assert all(torch.allclose(after[name], before[name], rtol=0, atol=1e-6) for name in before)
+
+
 def test_blocks_stay_as_they_were_when_fused(whole: Rehearsal) -> None:
     blocks = whole.bundle.models.merged.blocks
     for name in MODALITIES:
@@ -544,6 +552,25 @@ def test_gain_is_over_the_best_block_by_validation(whole: Rehearsal) -> None:
     assert best.gain == 0.0
     assert merged.gain == pytest.approx(merged.value - best.value)
     assert merged.gain_low <= merged.gain <= merged.gain_high  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("best", ["clinical", "blood"])
+def test_best_block_is_the_one_that_ranks_validation_patients_best(run: Run, best: str) -> None:
+    def ranked(_site: int, message: Message, answer: Callable[[], Message]) -> Message:
+        question, letter = read_letter(message), read_letter(answer())
+        if question.kind != AskBlockUpdate.kind:
+            return reply_with(letter, message)
+        said = {"validation_score": 0.9 if AskBlockUpdate.read(question).modality == best else 0.2}
+        if letter.kind == Progress.kind:
+            return reply_with(Progress.read(letter).model_copy(update=said).letter(), message)
+        update = Update.read(letter)
+        progress = update.progress.model_copy(update=said)
+        return reply_with(update.model_copy(update={"progress": progress}).letter(letter.tensors), message)
+
+    ended = run(tiny_plan("[rounds]\nrounds = 1"), ranked)
+
+    assert ended.report.results is not None
+    assert ended.report.results.best_block == best
 
 
 def test_what_the_merge_scores_is_what_the_bundle_predicts(whole: Rehearsal) -> None:
