@@ -6,7 +6,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: demo test test-all check bench install clean
+.PHONY: demo test test-all check install clean
 
 demo: $(VENV)/installed  ## seven hospitals train, merge and fuse on real patients
 	$(RUN)python -m simulations run pbc --output runs/pbc --overwrite
@@ -22,9 +22,6 @@ check: $(VENV)/installed  ## form, types, and who may import whom
 	$(RUN)ruff check .
 	$(RUN)pyright
 	$(RUN)lint-imports
-
-bench: $(VENV)/installed  ## the shipped plans with real data, one after another
-	$(RUN)python -m simulations plans
 
 install: $(VENV)/installed
 
