@@ -86,12 +86,12 @@ def block_rows(report: RunReport) -> list[BlockRow]:
 
 def _result_row(score: PooledScore, best_block: str) -> ResultRow:
     is_best = score.method == "block" and score.modalities == (best_block,)
-    gain = paired_gain(score)
+    gain = paired_gain(score) if score.pairs else None
     return ResultRow(
         name=model_name(score.method, score.modalities),
         is_best_block=is_best,
-        value=f"{score.value:.3f}",
-        interval=f"{score.low:.3f} to {score.high:.3f}",
+        value=f"{score.value:.3f}" if score.pairs else "–",
+        interval=f"{score.low:.3f} to {score.high:.3f}" if score.pairs else "",
         gain="" if is_best or gain is None else signed_with_interval(gain),
         patients=f"{score.count:,}",
         pairs=f"{score.pairs:,.0f}",

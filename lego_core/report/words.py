@@ -49,6 +49,11 @@ def headline(report: RunReport) -> str:
         return "The run ended without results: no site could score enough patients."
     metric, first = report.results.metric, leading_score(scores)
     who = f"{count_of(first.count, 'patient')} of {count_of(len(first.sites), 'site')}"
+    if not first.pairs:
+        return (
+            f"No model can be judged: of {who} no two can be compared, because nobody had the event or all "
+            "have the same outcome. Keep patients with different outcomes apart for the test."
+        )
     reached = f"reaches {metric} {with_interval(first.value, first.low, first.high)} on {who}."
     if first.method == "block":
         return f"The one block there is, {first.modalities[0]}, {reached}"
@@ -58,7 +63,7 @@ def headline(report: RunReport) -> str:
 def comparisons(report: RunReport) -> list[str]:
     """One sentence for every further model that sees all modalities."""
     scores = headline_scores(report)
-    if not scores:
+    if not scores or not leading_score(scores).pairs:
         return []
     first = leading_score(scores)
     others = [score for score in scores if score.method != "block" and score is not first]

@@ -4,6 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lego_core.report import headline
+from lego_core.report._tables import result_rows
 from lego_core.report.words import comparisons, duration, left_out_when, paired_gain, signed
 from lego_core.run_report import LeftOut, RunReport
 
@@ -35,6 +36,17 @@ def test_the_headline_names_metric_patients_sites_and_best_block(survival_report
     assert said.startswith("The merged model reaches C-index 0.")
     assert "on 174 patients of 2 sites" in said
     assert "The best block alone, laboratory, reaches" in said
+
+
+def test_without_comparable_pairs_nothing_is_claimed(survival_report: RunReport) -> None:
+    results = survival_report.results
+    assert results is not None
+    scores = tuple(score.model_copy(update={"pairs": 0.0}) for score in results.scores)
+    report = sample_reports.with_scores(survival_report, results.model_copy(update={"scores": scores}))
+
+    assert headline(report).startswith("No model can be judged: of 174 patients of 2 sites no two can be")
+    assert comparisons(report) == []
+    assert {(row.value, row.interval, row.gain) for row in result_rows(report)} == {("–", "", "")}
 
 
 def test_without_complete_patients_nothing_is_compared(survival_report: RunReport) -> None:
