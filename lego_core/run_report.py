@@ -41,7 +41,6 @@ class LearningPoint(Component):
         train_loss: Mean loss of the last epoch of local training.
         validation_loss: Mean loss of the weights it received, on its validation patients;
             absent without such patients.
-        weight: Training patients.
     """
 
     phase: Literal["blocks", "fuse"]
@@ -50,7 +49,6 @@ class LearningPoint(Component):
     modality: str
     train_loss: float | None = None
     validation_loss: float | None = None
-    weight: float
     seconds: float
 
 

@@ -167,8 +167,7 @@ class Rounds:
         return answer.letter
 
     def _note(self, learner: Learner, site: Participant, letter: Letter, number: int) -> None:
-        update = Update.read(letter)
-        progress = update.progress
+        progress = Update.read(letter).progress
         validated = progress.validation_patients
         self.exchange.log.answered(
             LearningPoint(
@@ -178,7 +177,6 @@ class Rounds:
                 modality=learner.name,
                 train_loss=progress.train_losses[-1] if progress.train_losses else None,
                 validation_loss=progress.validation_loss / validated if validated else None,
-                weight=update.weight,
                 seconds=progress.seconds,
             )
         )

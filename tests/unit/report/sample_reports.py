@@ -230,7 +230,7 @@ def _learning() -> dict[str, tuple[RoundSummary, ...] | tuple[LearningPoint, ...
                 noise = 0.05 * float(torch.randn(1, generator=rng))
                 points.append(
                     LearningPoint(
-                        phase=phase, round=number, site=site, modality=name, weight=100, seconds=1.5,
+                        phase=phase, round=number, site=site, modality=name, seconds=1.5,
                         train_loss=1.0 + 0.75 * 0.8**number + noise if number < last else None,
                         validation_loss=level + 2 * noise if site != "south" else None,
                     )
