@@ -14,6 +14,7 @@ from server.run_log import RunLog
 
 POLL_SECONDS = 0.1
 SAY_EVERY_SECONDS = 5.0
+NOT_TAKEN = "Flower could not hand the question to the site: it has left, or the message is too large."
 UNREADABLE = (KeyError, TypeError, ValueError, EOFError, MemoryError)  # what Flower and numpy say to junk
 
 
@@ -71,7 +72,8 @@ class Exchange:
         self._collect_stragglers()
         busy = [question for question in questions if question.node_id in self._unanswered]
         sent = self._send([question for question in questions if question not in busy], timeout_seconds)
-        answers = self._wait(sent, timeout_seconds, doing)
+        answers = {id(question): Answer(question, None, NOT_TAKEN) for question in questions}
+        answers |= self._wait(sent, timeout_seconds, doing)
         answers |= {
             id(question): Answer(question, None, "The site is still busy with an earlier question.")
             for question in busy
@@ -79,12 +81,14 @@ class Exchange:
         return [answers[id(question)] for question in questions]
 
     def _send(self, questions: Sequence[Question], ttl: float) -> dict[str, Question]:
-        messages = [
-            Message(_to_records(q.letter), dst_node_id=q.node_id, message_type=q.letter.kind, ttl=ttl)
-            for q in questions
-        ]
-        ids = list(self.grid.push_messages(messages))
-        return dict(zip(ids, questions, strict=True))
+        """Send one by one: of several, Flower does not say for certain which it did not take."""
+        sent: dict[str, Question] = {}
+        for q in questions:
+            message = Message(
+                _to_records(q.letter), dst_node_id=q.node_id, message_type=q.letter.kind, ttl=ttl
+            )
+            sent |= {taken: q for taken in self.grid.push_messages([message]) if taken}
+        return sent
 
     def _wait(
         self, sent: Mapping[str, Question], timeout_seconds: float, doing: Mapping[str, object]

@@ -405,11 +405,12 @@ class LateGrid(InProcessGrid):
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         messages = list(messages)
-        self._replies |= self._late
-        self._late = {}
+        asked = [read_letter(one) for one in messages if one.metadata.message_type == AskBlockUpdate.kind]
+        if any(AskBlockUpdate.read(letter).round == 2 for letter in asked):
+            self._replies |= self._late
+            self._late = {}
         ids = super().push_messages(messages)
-        first = messages[0].metadata if messages else None
-        if first and first.message_type == AskBlockUpdate.kind and not self._was_late:
+        if asked and not self._was_late:
             self._was_late = True
             self._late = {ids[0]: self._replies.pop(ids[0])}
         return ids
@@ -448,6 +449,26 @@ def test_absent_site_is_waited_for_and_then_done_without(run: Run) -> None:
 
     assert ended.error is None
     assert [one.site for one in ended.report.sites] == ["clinic-1"]
+
+
+def test_site_that_left_before_it_was_asked_is_told(run: Run) -> None:
+    plan = clinics_only("[rounds]\nrounds = 1", hospitals=2, patients=80)
+
+    class OneLeft(InProcessGrid):
+        def push_messages(self, messages: Iterable[Message]) -> list[str]:
+            gone = self.contexts[1].node_id
+            there = [
+                one
+                for one in messages
+                if one.metadata.dst_node_id != gone or one.metadata.message_type != AskBlockUpdate.kind
+            ]
+            return super().push_messages(there)
+
+    ended = run(plan, grid=OneLeft)
+
+    assert ended.error is None
+    assert ended.report.rounds[0].answered == ("clinic-1",)
+    assert "could not hand the question" in ended.left_out("clinic-2", phase="blocks")[0].reason
 
 
 def test_nobody_there_is_told(run: Run) -> None:
