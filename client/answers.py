@@ -61,6 +61,13 @@ def offer(site: Site) -> Letter:
 def statistics(site: Site, question: AskStatistics) -> Letter:
     """Give the sums behind normalisation and time bins, over the site's training patients."""
     cohort = _in_form(site.cohort, {question.modality: question.schema_of_group})
+    train = len(cohort.part("train").holding(question.modality))
+    if train < 2:
+        raise DataError(
+            f"Site '{site.file.name}' has {train} training patients with modality '{question.modality}', "
+            "and sums over fewer than 2 are the patient. Nothing was sent; take the modality out of "
+            "site.toml, or join another site."
+        )
     tensors = FeatureStatistics.of(cohort, question.modality).to_tensors()
     if question.with_outcomes:
         tensors |= site.plan.task.summarise(site.cohort).to_tensors()

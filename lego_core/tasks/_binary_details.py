@@ -3,9 +3,10 @@
 from typing import Any
 
 import numpy as np
+import torch
 from jaxtyping import Bool, Float
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score, roc_curve
+from torchmetrics.functional.classification import binary_average_precision, binary_roc
 
 from lego_core.tasks._groups import SMALLEST_GROUP, groups_in_order, shown
 from lego_core.tasks._ranking import area_under_roc
@@ -53,7 +54,7 @@ def _describe(probability: Float[np.ndarray, "B"], positive: Bool[np.ndarray, "B
     return {
         "patients": int(positive.sum()),
         "auroc": area_under_roc(probability, positive).value,
-        "average_precision": float(average_precision_score(positive, probability)),
+        "average_precision": float(binary_average_precision(*_as_tensors(probability, positive))),
         "brier": float(np.square(probability - positive).mean()),
         "calibration_slope": slope,
         "calibration_intercept": intercept,
@@ -83,9 +84,15 @@ def _recalibration(
 
 
 def _roc(probability: Float[np.ndarray, "B"], positive: Bool[np.ndarray, "B"]) -> dict[str, list[float]]:
-    false_positive, true_positive, _ = roc_curve(positive, probability)
+    false_positive, true_positive, _ = binary_roc(*_as_tensors(probability, positive))
     grid = np.linspace(0, 1, NUM_ROC_POINTS)
     return {
         "false_positive_rate": grid.tolist(),
-        "true_positive_rate": np.interp(grid, false_positive, true_positive).tolist(),
+        "true_positive_rate": np.interp(grid, false_positive.numpy(), true_positive.numpy()).tolist(),
     }
+
+
+def _as_tensors(
+    probability: Float[np.ndarray, "B"], positive: Bool[np.ndarray, "B"]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(probability), torch.from_numpy(positive).long()

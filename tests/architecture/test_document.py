@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
-from conftest import ROOT
 
 import lego_core
 from lego_core import aggregation, datasets, encoders, merging, privacy, protocol, tasks
 
+ROOT = Path(__file__).resolve().parents[2]
 DOCUMENT = (ROOT / "ARCHITECTURE.md").read_text()
 TREE = DOCUMENT.split("## 2. The tree")[1].split("```")[1]
 UNIONS = [
