@@ -20,7 +20,7 @@ test-all: $(VENV)/installed  ## all tests; real data are looked for in ../shared
 check: $(VENV)/installed  ## form, types, and who may import whom
 	$(RUN)ruff format --check .
 	$(RUN)ruff check .
-	$(RUN)pyright
+	$(RUN)pyright --pythonpath $(RUN)python
 	$(RUN)lint-imports
 
 install: $(VENV)/installed
