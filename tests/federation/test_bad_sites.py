@@ -324,7 +324,7 @@ def one_sided(run: Run) -> Rehearsal:
 
 def test_site_that_lacks_a_class_takes_part(one_sided: Rehearsal) -> None:
     assert one_sided.error is None
-    assert not one_sided.report.left_out
+    assert {left.site for left in one_sided.report.left_out} == {"clinic-5"}
     assert {"clinic-1", "clinic-2"} <= set(one_sided.report.rounds[0].answered)
 
 
@@ -352,8 +352,11 @@ def test_site_of_training_patients_only_trains_and_has_nothing_to_score(one_side
     assert not any("clinic-4" in score.sites for score in results.scores)
 
 
-def test_site_of_two_patients_takes_part(one_sided: Rehearsal) -> None:
-    assert "clinic-5" in one_sided.report.rounds[0].answered
+def test_site_of_one_training_patient_sends_no_sums_which_would_be_this_patient(one_sided: Rehearsal) -> None:
+    (left,) = one_sided.left_out("clinic-5")
+
+    assert "has 1 training patients with modality 'clinical', and sums over fewer than 2" in left.reason
+    assert "clinic-5" not in one_sided.report.rounds[0].asked
 
 
 def test_class_that_no_site_has_ends_the_run_with_its_name(run: Run) -> None:
