@@ -22,7 +22,7 @@ from lego_core.protocol import ChartRow, ScoreRow, SiteReport
 from lego_core.records import Batch, Cohort
 from lego_core.statistics import training_outcomes
 from lego_core.tasks import Score, Task
-from lego_core.training import Device, Model, choose_device, predict_logits
+from lego_core.training import Device, choose_device, predict_logits
 
 Method = Literal["block", "ensemble", "merge", "fuse"]
 CHUNK = 256  # patients scored at once
@@ -57,11 +57,11 @@ class ModelSet(nn.Module):
         return torch.stack(singles).mean(dim=0)
 
 
-def score(model: Model, cohort: Cohort, *, task: Task) -> Score:
+def score(model: nn.Module, cohort: Cohort, *, task: Task) -> Score:
     """The main metric of one model on one cohort, for a researcher who holds all patients.
 
     Args:
-        model: A block, a merge or a fused model.
+        model: A block, or any module that turns a `Batch` into logits (B, K): a merge, a fused model.
         cohort: Patients; for a block, those without its modality are left out.
         task: What is predicted.
     """

@@ -19,12 +19,9 @@ from lego_core.block import LegoBlock
 from lego_core.component import Component
 from lego_core.errors import DataError
 from lego_core.fuse import LegoFuse
-from lego_core.merge import LegoMerge
 from lego_core.records import Batch, Cohort
 from lego_core.statistics import FeatureStatistics
 from lego_core.tasks import Task
-
-Model = LegoBlock | LegoMerge | LegoFuse
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 
@@ -134,14 +131,15 @@ class Trainer:
     """AdamW on one model, with what a round needs: a proximal pull, a seed, an early end.
 
     Args:
-        model: Changed in place; back on the CPU after `fit`.
+        model: A block, or any module that turns a `Batch` into logits (B, K), as `LegoFuse`
+            does. Changed in place; back on the CPU after `fit`.
         proximal_strength: Pull towards the weights at the start (FedProx): half this
             number times the squared distance is added to the loss.
     """
 
     def __init__(
         self,
-        model: LegoBlock | LegoFuse,
+        model: nn.Module,
         *,
         task: Task,
         settings: TrainingSettings,
@@ -239,14 +237,14 @@ class Trainer:
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
 
 
-def logits_of(model: Model, batch: Batch) -> Float[Tensor, "B K"]:
+def logits_of(model: nn.Module, batch: Batch) -> Float[Tensor, "B K"]:
     """Logits for a batch, whether the model reads one modality or several."""
     return model(batch.inputs[model.modality]) if isinstance(model, LegoBlock) else model(batch)
 
 
 @torch.no_grad()
 def predict_logits(
-    model: Model, cohort: Cohort, *, device: torch.device | None = None, batch_size: int = 256
+    model: nn.Module, cohort: Cohort, *, device: torch.device | None = None, batch_size: int = 256
 ) -> tuple[Float[Tensor, "B K"], Float[Tensor, "B O"]]:
     """Logits and outcomes of every patient, in order; the model is left in evaluation mode."""
     device = device or torch.device("cpu")
