@@ -10,7 +10,6 @@ Read it from the bottom of the picture:
 
 import hashlib
 from collections.abc import ItemsView, Iterable, ValuesView
-from dataclasses import replace
 from typing import cast, final
 
 import torch
@@ -23,8 +22,6 @@ from lego_core.errors import MergeError, ShapeError
 from lego_core.records import Inputs, ModalitySchema
 from lego_core.statistics import Normalisation
 from lego_core.trunk import LatentContract, Trunk
-
-FARTHEST = 10.0  # spreads from the mean; gene counts and typing errors lie thousands away
 
 
 @final
@@ -93,8 +90,7 @@ class LegoBlock(nn.Module):
     def remember(self, inputs: Inputs) -> Memory:
         """Run the encoder, once, and compute the keys and values of its tokens."""
         normalised = Normalisation(self.feature_mean, self.feature_stddev).normalise(inputs)
-        tamed = replace(normalised, values=normalised.values.clamp(-FARTHEST, FARTHEST))
-        return self.token_memory(self.encoder(tamed))
+        return self.token_memory(self.encoder(normalised))
 
     def latent(self, inputs: Inputs) -> Complex[Tensor, "B L D"]:
         """What the block knows about each patient, in the frequency domain."""

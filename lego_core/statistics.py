@@ -16,6 +16,7 @@ from lego_core._time_grid import quantiles_of_counts
 from lego_core.errors import DataError, PlanError, ProtocolError, ShapeError
 from lego_core.records import Cohort, Inputs
 
+FARTHEST = 10.0  # spreads from the mean; gene counts and typing errors lie thousands away
 SMALLEST_RELATIVE_VARIANCE = 1e-13  # variance by mean square; below it float32 values are all but equal
 
 
@@ -33,9 +34,12 @@ class Normalisation:
     stddev: Float32[Tensor, "F"]
 
     def normalise(self, inputs: Inputs) -> Inputs:
-        """Bring measured values to mean 0 and spread 1; what was not measured stays 0."""
+        """Bring measured values to mean 0 and spread 1; what was not measured stays 0.
+
+        A value more than ten spreads from the mean is taken for one that is ten away.
+        """
         values = (inputs.values - self.mean.to(inputs.values)) / self.stddev.to(inputs.values)
-        return replace(inputs, values=torch.where(inputs.measured, values, 0.0))
+        return replace(inputs, values=torch.where(inputs.measured, values.clamp(-FARTHEST, FARTHEST), 0.0))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -135,6 +135,7 @@ class Trainer:
             does. Changed in place; back on the CPU after `fit`.
         proximal_strength: Pull towards the weights at the start (FedProx): half this
             number times the squared distance is added to the loss.
+        loss: What to minimise, from logits and outcomes, in place of the task's own loss.
     """
 
     def __init__(
@@ -145,10 +146,11 @@ class Trainer:
         settings: TrainingSettings,
         device: Device = "auto",
         proximal_strength: float = 0.0,
+        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         self.device = choose_device(device)
         self.model = model.to(self.device)
-        self.task = task
+        self.loss = loss or task.loss
         self.settings = settings
         self.proximal_strength = proximal_strength
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
@@ -211,7 +213,7 @@ class Trainer:
                 batch = train.batch(chunk.tolist()).to(self.device)
                 with self._autocast():
                     logits = logits_of(self.model, batch)
-                loss = self.task.loss(logits.float(), batch.outcomes) * len(chunk)
+                loss = self.loss(logits.float(), batch.outcomes) * len(chunk)
                 (loss / patients).backward()
                 total += float(loss.detach())
             self._pull_to_start()
@@ -230,7 +232,7 @@ class Trainer:
         if validation is None or not len(validation):
             return None
         logits, outcomes = predict_logits(self.model, validation, device=self.device)
-        return float(self.task.loss(logits, outcomes))
+        return float(self.loss(logits, outcomes))
 
     def _autocast(self) -> AbstractContextManager[object]:
         enabled = self.settings.bf16 and self.device.type == "cuda"

@@ -109,6 +109,13 @@ def test_normalised_inputs_have_mean_zero_spread_one_and_zero_where_nothing_was_
     assert (normalised.values[~normalised.measured] == 0).all()
 
 
+def test_a_value_thousands_of_spreads_away_is_taken_for_one_ten_spreads_away() -> None:
+    normalisation = statistics_of(np.array([[-1.0, 0.0]]), np.array([[1.0, 2.0]])).normalisation()
+    inputs = cohort(np.array([[5000.0, 1.5]])).batch().inputs["laboratory"]
+
+    assert normalisation.normalise(inputs).values.tolist() == [[[10.0, 0.5]]]
+
+
 @pytest.mark.parametrize("part", ["validation", "test"])
 def test_patients_outside_training_are_not_counted(part: Part) -> None:
     patients = cohort(np.array([[1.0, 2.0]]), part=part)

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 import torch
 from blocks import CONTRACT, tiny_block, tiny_cohort
-from torch import Tensor
+from torch import Tensor, nn
 
 from lego_core import Cohort, LegoBlock, LegoFuse, LegoMerge, TrainingSettings, fit_block, fit_fused
 from lego_core.errors import DataError
+from lego_core.records import Batch
 from lego_core.statistics import FeatureStatistics
 from lego_core.tasks import Classification
 from lego_core.training import Epoch, Trainer, choose_device, logits_of, predict_logits
@@ -363,3 +364,22 @@ def test_prediction_ends_dropout():
     cohort = telling_cohort(4)
 
     assert torch.equal(predict_logits(block, cohort)[0], predict_logits(block, cohort)[0])
+
+
+def test_a_loss_that_is_given_is_minimised_in_place_of_that_of_the_task() -> None:
+    class Constant(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.logit = nn.Parameter(torch.zeros(1))
+
+        def forward(self, batch: Batch) -> Tensor:
+            return self.logit.expand(len(batch), 1)
+
+    patients = tiny_cohort(["a"] * 8)
+    model = Constant()
+    settings = TrainingSettings(epochs=200, learning_rate=0.1, weight_decay=0.0)
+    Trainer(model, task=TASK, settings=settings, loss=lambda logits, _: (logits - 3).square().mean()).fit(
+        patients, seed=0
+    )
+
+    assert model.logit.item() == pytest.approx(3, abs=0.01)
