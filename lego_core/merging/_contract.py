@@ -1,9 +1,11 @@
 """What every merge method promises."""
 
 from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar, final
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Float64
 from torch import Tensor
 
 from lego_core.component import Component
@@ -35,29 +37,91 @@ class AbstractLatentMerge(Component):
         """
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Rows:
+    """What stands at one place in the blocks that count, each flat: float64, on the CPU.
+
+    Args:
+        tensors: One row per block; two blocks at least.
+        shares: How much each counts; 1 in sum.
+        start: The same place in the common start; zeros if none was given.
+        grams: If the place is the weight matrix of a linear layer: what this layer was fed
+            in each block, as `AbstractWeightMerge.combine` says.
+    """
+
+    tensors: Float64[Tensor, "N P"]
+    shares: Float64[Tensor, "N"]
+    start: Float64[Tensor, "P"]
+    grams: Float64[Tensor, "N I I"] | None = None
+
+    @property
+    def changes(self) -> Float64[Tensor, "N P"]:
+        """How far training moved each block from the common start."""
+        return self.tensors - self.start
+
+    def mean(self) -> Float64[Tensor, "P"]:
+        """The straight average."""
+        return self.shares @ self.tensors
+
+
 class AbstractWeightMerge(Component):
     """Make one tensor of the tensors that stand at one place in several blocks.
 
     Guarantees:
-        The order of the blocks does not matter. Equal tensors give that tensor. The result
-        keeps shape, dtype and device. A block of weight 0 has no influence. The result is a
-        constant: a merge is made once, and no gradient flows back through it.
+        The order of the blocks does not matter. Where all weight is on one block there is
+        nothing to merge, and its tensor comes back exactly. Equal tensors give that tensor;
+        a method that works on changes from a common start promises this for tensors that
+        equal the start. The result keeps shape, dtype and device. A block of weight 0 has
+        no influence. The result is a constant: a merge is made once, and no gradient flows
+        back through it.
     """
 
-    @abstractmethod
+    needs_start: ClassVar[bool] = False  # works on changes from weights that all blocks began with
+    needs_grams: ClassVar[bool] = False  # asks what the linear layers were fed
+
+    @final
     def combine(
-        self, tensors: Float[Tensor, "M *shape"], weights: Float[Tensor, "M"]
+        self,
+        tensors: Float[Tensor, "M *shape"],
+        weights: Float[Tensor, "M"],
+        *,
+        start: Float[Tensor, "*shape"] | None = None,
+        grams: Float[Tensor, "M I I"] | None = None,
     ) -> Float[Tensor, "*shape"]:
         """Merge M tensors of any one shape, scalars and empty ones included.
 
         Args:
             tensors: The tensor of each block. Not changed.
             weights: How much each block counts: zero or more, and 1 in sum.
+            start: This tensor as all blocks had it before they went their own ways.
+            grams: If the tensors are the (O, I) weights of a linear layer: per block, the
+                mean over patients of x x^T, for the I inputs x of that layer. Other tensors
+                have none, and are then averaged linearly by a method that asks for them.
 
         Raises:
-            MergeError: If the weights are not such weights, or if a tensor that counts
-                holds a number that is not finite.
+            MergeError: If the weights are not such weights, if a tensor that counts holds a
+                number that is not finite, if the method needs a start and none (or none that is
+                finite) was given, or if a Gram matrix is not of the size of its layer.
         """
+        if self.needs_start and start is None:
+            raise MergeError(
+                f"Merge method '{self.to_plain()['kind']}' works on changes from the weights that all blocks "
+                "began with, and no start was given. Give the common start, or choose 'slerp' or 'linear'."
+            )
+        begun = torch.zeros_like(tensors[0]) if start is None else start.detach()
+        if not bool(begun.isfinite().all()):
+            raise MergeError(
+                "The common start holds numbers that are not finite. Give the weights that all blocks "
+                "began with."
+            )
+        kept, shares = rows_that_count(tensors, weights)
+        rows = Rows(kept, shares, begun.cpu().double().flatten(), _grams_that_count(tensors, weights, grams))
+        merged = self._merge(rows) if len(kept) > 1 else kept[0]
+        return merged.to(tensors.dtype).to(tensors.device).reshape(tensors.shape[1:])
+
+    @abstractmethod
+    def _merge(self, rows: Rows) -> Float64[Tensor, "P"]:
+        """Make one row of two or more."""
 
 
 def without_absent(latents_freq: Complex[Tensor, "M B L D"], shares: Float[Tensor, "M B 1 1"]) -> Tensor:
@@ -91,3 +155,16 @@ def rows_that_count(
             "them. Train these blocks again, or leave them out of the merge."
         )
     return rows, shares[counts] / shares[counts].sum()
+
+
+def _grams_that_count(
+    tensors: Float[Tensor, "M *shape"], weights: Float[Tensor, "M"], grams: Float[Tensor, "M I I"] | None
+) -> Float64[Tensor, "N I I"] | None:
+    if grams is None:
+        return None
+    if tensors.ndim != 3 or grams.shape[-1] != tensors.shape[-1]:
+        raise MergeError(
+            f"Gram matrices of {grams.shape[-1]} inputs do not belong to a tensor of shape "
+            f"{tuple(tensors.shape[1:])}. Give them with the (outputs, inputs) weights of their own layer."
+        )
+    return grams.detach().cpu().double()[weights.cpu() > 0]

@@ -2,10 +2,10 @@
 
 from typing import Literal, final
 
-from jaxtyping import Float
+from jaxtyping import Float64
 from torch import Tensor
 
-from lego_core.merging._contract import AbstractWeightMerge, rows_that_count
+from lego_core.merging._contract import AbstractWeightMerge, Rows
 
 
 @final
@@ -15,9 +15,6 @@ class Linear(AbstractWeightMerge):
     Computed in float64, returned in the dtype of the tensors. Blocks that point in
     different directions give a tensor shorter than either; `slerp` keeps the length.
 
-    Guarantees:
-        All weight on one block gives its tensor exactly.
-
     Source:
         Utans. "Weight averaging for neural networks and local resampling schemes." AAAI
         1996 workshop. For modalities: Sung et al. "An Empirical Study of Multimodal Model
@@ -26,9 +23,5 @@ class Linear(AbstractWeightMerge):
 
     kind: Literal["linear"] = "linear"
 
-    def combine(
-        self, tensors: Float[Tensor, "M *shape"], weights: Float[Tensor, "M"]
-    ) -> Float[Tensor, "*shape"]:
-        """Merge M tensors into their weighted mean."""
-        rows, shares = rows_that_count(tensors, weights)
-        return (shares @ rows).to(tensors.dtype).to(tensors.device).reshape(tensors.shape[1:])
+    def _merge(self, rows: Rows) -> Float64[Tensor, "P"]:
+        return rows.mean()

@@ -3,10 +3,10 @@
 from typing import Literal, final
 
 import torch
-from jaxtyping import Float, Float64
+from jaxtyping import Float64
 from torch import Tensor
 
-from lego_core.merging._contract import AbstractWeightMerge, rows_that_count
+from lego_core.merging._contract import AbstractWeightMerge, Rows
 
 CLOSE_TO_OPPOSITE_RADIANS = 1e-3
 CONVERGED = 1e-12
@@ -26,8 +26,7 @@ class Slerp(AbstractWeightMerge):
     Everything is computed in float64 and returned in the dtype of the tensors.
 
     Guarantees:
-        All weight on one block gives its tensor exactly. Parallel tensors are interpolated
-        linearly, which is slerp's limit.
+        Parallel tensors are interpolated linearly, which is slerp's limit.
         Three cases have no mean direction, and fall back to `linear`, for this tensor
         alone, so that a merge always comes to an end: a tensor of zeros that counts (a
         fresh bias has no direction); tensors that are opposite or cancel, to within
@@ -46,25 +45,16 @@ class Slerp(AbstractWeightMerge):
 
     kind: Literal["slerp"] = "slerp"
 
-    def combine(
-        self, tensors: Float[Tensor, "M *shape"], weights: Float[Tensor, "M"]
-    ) -> Float[Tensor, "*shape"]:
-        """Merge M tensors into their mean direction, at their mean length."""
-        rows, shares = rows_that_count(tensors, weights)
-        merged = rows[0] if len(rows) == 1 else _merge_rows(rows, shares)
-        return merged.to(tensors.dtype).to(tensors.device).reshape(tensors.shape[1:])
-
-
-def _merge_rows(rows: Float64[Tensor, "N P"], shares: Float64[Tensor, "N"]) -> Float64[Tensor, "P"]:
-    lengths = rows.norm(dim=1)
-    if not bool((lengths > 0).all()):
-        return shares @ rows
-    directions = rows / lengths[:, None]
-    parts = _karcher_mean(directions @ directions.T, shares)
-    if parts is None:
-        return shares @ rows
-    direction = parts @ directions
-    return (shares @ lengths) * direction / direction.norm()
+    def _merge(self, rows: Rows) -> Float64[Tensor, "P"]:
+        lengths = rows.tensors.norm(dim=1)
+        if not bool((lengths > 0).all()):
+            return rows.mean()
+        directions = rows.tensors / lengths[:, None]
+        parts = _karcher_mean(directions @ directions.T, rows.shares)
+        if parts is None:
+            return rows.mean()
+        direction = parts @ directions
+        return (rows.shares @ lengths) * direction / direction.norm()
 
 
 def _karcher_mean(cosines: Float64[Tensor, "N N"], shares: Float64[Tensor, "N"]) -> Tensor | None:

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from torch import Tensor
 
 from lego_core.errors import MergeError
-from lego_core.merging import HarmonicMean, LatentMerge, WeightMerge
+from lego_core.merging import Dare, HarmonicMean, LatentMerge, ModalityArithmetic, Ties, WeightMerge
 
 
 def members(union: object) -> tuple[type, ...]:
@@ -18,7 +18,11 @@ def members(union: object) -> tuple[type, ...]:
 
 
 LATENT_MERGES = [kind() for kind in members(LatentMerge)] + [HarmonicMean(phase="published")]
-WEIGHT_MERGES = [kind() for kind in members(WeightMerge)]
+WEIGHT_MERGES = [kind() for kind in members(WeightMerge)] + [
+    ModalityArithmetic(strength=1.5),
+    Ties(density=0.6, strength=0.5),
+    Dare(drop_rate=0.0),
+]
 SHAPES = [(), (1,), (5,), (3, 4), (2, 3, 4), (0,), (3, 0)]
 
 every_latent_merge = pytest.mark.parametrize("method", LATENT_MERGES, ids=repr)
@@ -33,6 +37,23 @@ def random_latents(seed: int, *, blocks: int = 3, patients: int = 4) -> Tensor:
 def random_weights(seed: int, *size: int) -> Tensor:
     weights = torch.rand(*size, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)) + 0.1
     return weights / weights.sum(dim=0)
+
+
+def combine(
+    method, tensors: Tensor, weights: Tensor, *, start: Tensor | None = None, order=slice(None)
+) -> Tensor:
+    """Merge with all that any method may ask for; `order` says which blocks these are."""
+    shape = tensors.shape[1:]
+    rng = torch.Generator().manual_seed(7)
+    if start is None:
+        start = torch.randn(shape, dtype=torch.float64, generator=rng).to(tensors.dtype)
+    grams = None
+    if len(shape) == 2:
+        inputs = torch.randn(9, 6, shape[1], dtype=torch.float64, generator=rng)
+        grams = (
+            (inputs.mT @ inputs)[: len(tensors)] if isinstance(order, slice) else (inputs.mT @ inputs)[order]
+        )
+    return method.combine(tensors, weights, start=start, grams=grams)
 
 
 @every_latent_merge
@@ -155,7 +176,7 @@ def test_every_weight_merge_is_exact_at_its_end_points(method, shape, dtype):
     tensors = torch.randn(3, *shape, generator=torch.Generator().manual_seed(1)).to(dtype)
 
     for block in range(3):
-        merged = method.combine(tensors, torch.eye(3)[block])
+        merged = combine(method, tensors, torch.eye(3)[block])
 
         assert merged.dtype == dtype
         assert torch.equal(merged, tensors[block])
@@ -169,10 +190,11 @@ def test_every_weight_merge_ignores_the_order_of_blocks(method, seed, blocks, sh
     tensors = torch.randn(blocks, *shape, dtype=torch.float64, generator=rng)
     weights, order = random_weights(seed, blocks), torch.randperm(blocks, generator=rng)
 
-    merged = method.combine(tensors, weights)
+    merged = combine(method, tensors, weights)
 
     assert merged.shape == shape
-    torch.testing.assert_close(method.combine(tensors[order], weights[order]), merged, rtol=1e-8, atol=1e-9)
+    again = combine(method, tensors[order], weights[order], order=order)
+    torch.testing.assert_close(again, merged, rtol=1e-8, atol=1e-9)
 
 
 @every_weight_merge
@@ -180,8 +202,9 @@ def test_every_weight_merge_ignores_the_order_of_blocks(method, seed, blocks, sh
 @pytest.mark.parametrize("blocks", [1, 2, 3, 7])
 def test_every_weight_merge_leaves_equal_tensors_as_they_are(method, shape, blocks):
     tensor = torch.randn(shape, generator=torch.Generator().manual_seed(2))
+    start = tensor if method.needs_start else None
 
-    merged = method.combine(tensor.expand(blocks, *shape), random_weights(2, blocks).float())
+    merged = combine(method, tensor.expand(blocks, *shape), random_weights(2, blocks).float(), start=start)
 
     torch.testing.assert_close(merged, tensor, rtol=3e-7, atol=0)
 
@@ -189,10 +212,10 @@ def test_every_weight_merge_leaves_equal_tensors_as_they_are(method, shape, bloc
 @every_weight_merge
 def test_every_weight_merge_is_untouched_by_a_block_of_weight_zero(method):
     tensors = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(3))
-    expected = method.combine(tensors[[0, 2]], torch.tensor([0.3, 0.7]))
+    expected = combine(method, tensors[[0, 2]], torch.tensor([0.3, 0.7]), order=torch.tensor([0, 2]))
     tensors[1] = torch.nan
 
-    merged = method.combine(tensors, torch.tensor([0.3, 0.0, 0.7]))
+    merged = combine(method, tensors, torch.tensor([0.3, 0.0, 0.7]))
 
     torch.testing.assert_close(merged, expected)
 
@@ -203,8 +226,8 @@ def test_every_weight_merge_leaves_its_arguments_alone(method):
     weights = torch.tensor([0.25, 0.75])
     before = tensors.clone()
 
-    method.combine(tensors, weights).add_(1)
-    method.combine(tensors, torch.tensor([1.0, 0.0])).add_(1)
+    combine(method, tensors, weights).add_(1)
+    combine(method, tensors, torch.tensor([1.0, 0.0])).add_(1)
 
     assert torch.equal(tensors, before)
     assert weights.tolist() == [0.25, 0.75]
@@ -214,7 +237,7 @@ def test_every_weight_merge_leaves_its_arguments_alone(method):
 def test_every_weight_merge_gives_constants(method):
     tensors = torch.ones(2, 3, requires_grad=True)
 
-    assert not method.combine(tensors, torch.tensor([0.5, 0.5])).requires_grad
+    assert not combine(method, tensors, torch.tensor([0.5, 0.5])).requires_grad
 
 
 @every_weight_merge
@@ -223,7 +246,7 @@ def test_every_weight_merge_gives_constants(method):
 )
 def test_every_weight_merge_refuses_weights_that_are_no_shares(method, weights):
     with pytest.raises(MergeError, match=r"zero or more and sum to 1, and these are \[.*\]\. Divide each"):
-        method.combine(torch.ones(2, 3), torch.tensor(weights))
+        combine(method, torch.ones(2, 3), torch.tensor(weights))
 
 
 @every_weight_merge
@@ -235,11 +258,48 @@ def test_every_weight_merge_refuses_tensors_that_are_not_finite(method, broken):
     with pytest.raises(
         MergeError, match=r"1 of 3 blocks hold numbers that are not finite.*Train these blocks"
     ):
-        method.combine(tensors, torch.tensor([0.2, 0.3, 0.5]))
+        combine(method, tensors, torch.tensor([0.2, 0.3, 0.5]))
+
+
+@every_weight_merge
+def test_every_weight_merge_says_what_it_needs(method):
+    tensors, halves = torch.ones(2, 3), torch.tensor([0.5, 0.5])
+
+    if not method.needs_start:
+        assert torch.equal(method.combine(tensors, halves), torch.ones(3))
+        return
+    for weights in (halves, torch.tensor([1.0, 0.0])):
+        with pytest.raises(MergeError, match=f"'{method.kind}' works on changes .* no start was given"):
+            method.combine(tensors, weights)
+
+
+@every_weight_merge
+@pytest.mark.parametrize("shape", [(4,), (4, 3)])
+def test_every_weight_merge_refuses_gram_matrices_of_another_layer(method, shape):
+    tensors = torch.ones(2, *shape)
+
+    with pytest.raises(
+        MergeError, match=r"Gram matrices of 4 inputs do not belong to a tensor of shape \(4,"
+    ):
+        method.combine(
+            tensors, torch.tensor([0.5, 0.5]), start=tensors[0], grams=torch.eye(4).expand(2, 4, 4)
+        )
+
+
+@every_weight_merge
+def test_every_weight_merge_refuses_a_start_that_is_not_finite(method):
+    start = torch.tensor([1.0, torch.nan, 2.0])
+
+    with pytest.raises(MergeError, match="The common start holds numbers that are not finite"):
+        method.combine(torch.ones(2, 3), torch.tensor([0.5, 0.5]), start=start)
 
 
 @pytest.mark.parametrize(
-    ("union", "kinds"), [(LatentMerge, ["harmonic-mean", "mean"]), (WeightMerge, ["slerp", "linear"])]
+    ("union", "kinds"),
+    [
+        (LatentMerge, ["harmonic-mean", "mean"]),
+        (WeightMerge, ["slerp", "linear", "modality-arithmetic", "regmean", "ties", "dare"]),
+    ],
 )
 def test_a_plan_names_every_method_by_its_kind_and_learns_the_kinds_from_the_error(union, kinds):
     adapter = TypeAdapter(union)
