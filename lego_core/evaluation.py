@@ -6,25 +6,38 @@ here is the mean over sites, weighted by pairs. Intervals come from resampling t
 inside each site, with the same resamples for every method, so that differences have one too.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import KW_ONLY, dataclass
 from itertools import combinations
-from typing import Literal, final
+from typing import Literal
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lego_core._pooling import EvaluationReport, Gain, PairMerge, PooledScore, pool
 from lego_core.block import LegoBlock
-from lego_core.component import Component
 from lego_core.fuse import LegoFuse
 from lego_core.merge import LegoMerge
-from lego_core.protocol import ChartRow, ScoreRow, SiteReport
+from lego_core.protocol import ChartRow, Method, ScoreRow, SiteReport
 from lego_core.records import Batch, Cohort
 from lego_core.statistics import training_outcomes
 from lego_core.tasks import Score, Task
 from lego_core.training import Device, choose_device, predict_logits
 
-Method = Literal["block", "ensemble", "merge", "fuse"]
+__all__ = [
+    "EvaluationReport",
+    "Gain",
+    "Method",
+    "ModelSet",
+    "PairMerge",
+    "PooledScore",
+    "evaluate",
+    "pool",
+    "score",
+    "subsets",
+]
+
 CHUNK = 256  # patients scored at once
 
 
@@ -86,8 +99,9 @@ def evaluate(
 
     Args:
         model: The models to compare, of the modalities that are held here.
-        cohort: The site's patients, each in one part. Test patients are scored; of the
-            training patients, only outcomes are used, where a metric needs the censoring.
+        cohort: The site's patients, each in one part. Test patients are scored, and complete
+            validation patients, on which the run chooses a model; of the training patients,
+            only outcomes are used, where a metric needs the censoring.
         task: What is predicted.
         all_modalities: The modalities of the whole run; who has all of them is complete.
         seed: Decides the resamples.
@@ -99,7 +113,7 @@ def evaluate(
         No row rests on fewer than `smallest_count` patients.
     """
     chosen = choose_device(device)
-    model = model.to(chosen).eval()
+    scorer = _Scorer(model.to(chosen).eval(), task, bootstrap=bootstrap, seed=seed, device=chosen)
     scores: list[ScoreRow] = []
     charts: list[ChartRow] = []
     withheld = 0
@@ -111,97 +125,29 @@ def evaluate(
         if len(group) < smallest_count:
             withheld += len(methods) if len(group) else 0
             continue
-        outcomes = _outcomes(group)
-        resamples = _resamples(len(group), bootstrap, seed)
         for method in methods:
-            predictions = _predict(model, method, group.only(*subset), task, chosen)
-            about = {"method": method, "modalities": subset, "patients": patients, "count": len(group)}
-            scores.append(_score_row(predictions, outcomes, resamples, task=task, about=about))
+            row, predictions = scorer.score(method, group, subset, patients=patients)
+            scores.append(row)
             if _worth_a_chart(subset, model.merged.modalities):
-                details = task.details(predictions, outcomes, reference=reference)
+                details = task.details(predictions, _outcomes(group), reference=reference)
+                about = row.model_dump(include={"method", "modalities", "patients", "count"})
                 charts.append(ChartRow.model_validate({**about, "details": details}))
-    return SiteReport(scores=tuple(scores), charts=tuple(charts), withheld=withheld)
+    complete = _complete(cohort.part("validation"), model.merged.modalities, all_modalities)
+    wanted = _choices(model) if len(complete) else []
+    enough = len(complete) >= smallest_count
+    return SiteReport(
+        scores=tuple(scores),
+        charts=tuple(charts),
+        withheld=withheld,
+        validation=tuple(scorer.score(method, complete, seen)[0] for method, seen in wanted if enough),
+        validation_withheld=0 if enough else len(wanted),
+    )
 
 
 def subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
     """All non-empty subsets, small ones first, in the order of the modalities."""
     sizes = range(1, len(modalities) + 1)
     return [chosen for size in sizes for chosen in combinations(modalities, size)]
-
-
-@final
-class PooledScore(Component):
-    """One model on one subset of modalities, over all sites that could score it.
-
-    Args:
-        value: Mean of the sites' metrics, weighted by comparable pairs.
-        low: Lower end of the 95 % bootstrap interval.
-        high: Upper end.
-        count: Patients.
-        pairs: Comparable pairs, within sites.
-        sites: Names of the sites behind it.
-        gain: Difference to the best block on the same patients; only for complete patients.
-        gain_low: Lower end of its paired interval.
-        gain_high: Upper end.
-    """
-
-    method: Method
-    modalities: tuple[str, ...]
-    patients: Literal["complete", "holding"]
-    value: float
-    low: float
-    high: float
-    count: int
-    pairs: float
-    sites: tuple[str, ...]
-    gain: float | None = None
-    gain_low: float | None = None
-    gain_high: float | None = None
-
-
-@final
-class EvaluationReport(Component):
-    """What the sites' reports come to.
-
-    Args:
-        metric: Name of the metric.
-        best_block: The modality whose block did best on the sites' validation patients.
-        scores: All pooled scores.
-        withheld: Rows that sites withheld because too few patients stood behind them.
-    """
-
-    metric: str
-    best_block: str
-    scores: tuple[PooledScore, ...]
-    withheld: int
-
-    def headline(self, patients: Literal["complete", "holding"] = "complete") -> list[PooledScore]:
-        """The rows of the result table: each block, then everything that sees all modalities."""
-        every = max((score.modalities for score in self.scores), key=len, default=())
-        rows = [score for score in self.scores if score.patients == patients]
-        blocks = [score for score in rows if score.method == "block"]
-        return blocks + [s for s in rows if s.modalities == every and s.method != "block"]
-
-
-def pool(reports: Mapping[str, SiteReport], *, metric: str, best_block: str) -> EvaluationReport:
-    """Pool the reports of the sites; there are no scores if every site held its own back.
-
-    Args:
-        reports: One report per site, by the site's name.
-        metric: Name of the metric.
-        best_block: The modality whose block did best on validation patients; gains are
-            differences to it, on the same test patients.
-    """
-    same: dict[tuple[str, str, tuple[str, ...]], list[tuple[str, ScoreRow]]] = {}
-    for site in sorted(reports):
-        for row in reports[site].scores:
-            same.setdefault((row.patients, row.method, row.modalities), []).append((site, row))
-    pooled = [
-        _pool_rows(same[key], against=same.get((key[0], "block", (best_block,))))
-        for key in sorted(same, key=lambda key: (key[0], len(key[2]), key[2], key[1]))
-    ]
-    withheld = sum(report.withheld for report in reports.values())
-    return EvaluationReport(metric=metric, best_block=best_block, scores=tuple(pooled), withheld=withheld)
 
 
 def _cases(
@@ -213,6 +159,20 @@ def _cases(
             yield "complete", subset
 
 
+def _complete(cohort: Cohort, held: Sequence[str], every: Sequence[str]) -> Cohort:
+    """The patients who have every modality of the run; nobody where a block is missing."""
+    return cohort.holding(*every) if set(every) <= set(held) else cohort.keep([])
+
+
+def _choices(model: ModelSet) -> list[tuple[Method, tuple[str, ...]]]:
+    """What a run can choose from: each block, and every model that sees all of several modalities."""
+    every = model.merged.modalities
+    if len(every) < 2:
+        return []
+    blocks: list[tuple[Method, tuple[str, ...]]] = [("block", (name,)) for name in every]
+    return blocks + [(method, every) for method in model.methods(every)]
+
+
 def _worth_a_chart(subset: Sequence[str], held: Sequence[str]) -> bool:
     return len(subset) in {1, len(held)}
 
@@ -221,56 +181,43 @@ def _outcomes(cohort: Cohort) -> Tensor:
     return torch.tensor([record.outcome.values for record in cohort.records]).float()
 
 
-def _predict(model: ModelSet, method: Method, cohort: Cohort, task: Task, device: torch.device) -> Tensor:
-    starts = range(0, len(cohort), CHUNK)
-    chunks = [cohort.batch(range(start, min(start + CHUNK, len(cohort)))) for start in starts]
-    return torch.cat([model.predict(method, chunk.to(device), task).float().cpu() for chunk in chunks])
+@dataclass(frozen=True)
+class _Scorer:
+    """Score one model on one group of patients, with the same resamples for every model."""
 
+    model: ModelSet
+    task: Task
+    _: KW_ONLY
+    bootstrap: int
+    seed: int
+    device: torch.device
 
-def _resamples(count: int, bootstrap: int, seed: int) -> Tensor:
-    return torch.randint(count, (bootstrap, count), generator=torch.Generator().manual_seed(seed))
+    def score(
+        self,
+        method: Method,
+        group: Cohort,
+        subset: Sequence[str],
+        *,
+        patients: Literal["complete", "holding"] = "complete",
+    ) -> tuple[ScoreRow, Float[Tensor, "B Q"]]:
+        """The score, and the predictions behind it."""
+        predictions, outcomes = self._predict(method, group.only(*subset)), _outcomes(group)
+        score = self.task.score(predictions, outcomes)
+        again = [self.task.score(predictions[rows], outcomes[rows]) for rows in self._resamples(len(group))]
+        row = ScoreRow(
+            method=method, modalities=tuple(subset), patients=patients, count=len(group),
+            value=score.value, pairs=score.pairs,
+            resampled=tuple((one.value, one.pairs) for one in again),
+        )  # fmt: skip
+        return row, predictions
 
+    def _predict(self, method: Method, cohort: Cohort) -> Tensor:
+        starts = range(0, len(cohort), CHUNK)
+        chunks = [cohort.batch(range(start, min(start + CHUNK, len(cohort)))) for start in starts]
+        return torch.cat(
+            [self.model.predict(method, chunk.to(self.device), self.task).float().cpu() for chunk in chunks]
+        )
 
-def _score_row(
-    predictions: Tensor, outcomes: Tensor, resamples: Tensor, *, task: Task, about: Mapping[str, object]
-) -> ScoreRow:
-    score = task.score(predictions, outcomes)
-    again = [task.score(predictions[chosen], outcomes[chosen]) for chosen in resamples]
-    resampled = tuple((one.value, one.pairs) for one in again)
-    return ScoreRow.model_validate(
-        {**about, "value": score.value, "pairs": score.pairs, "resampled": resampled}
-    )
-
-
-def _pool_rows(
-    rows: Sequence[tuple[str, ScoreRow]], *, against: Sequence[tuple[str, ScoreRow]] | None
-) -> PooledScore:
-    first = rows[0][1]
-    values = _weighted(torch.tensor([[row.value, row.pairs] for _, row in rows]))
-    resampled = _weighted(torch.tensor([row.resampled for _, row in rows]))
-    low, high = _interval(resampled)
-    gains: dict[str, float] = {}
-    paired = first.patients == "complete"  # the same patients for every subset of modalities
-    if paired and against and [site for site, _ in rows] == [site for site, _ in against]:
-        base = _weighted(torch.tensor([[row.value, row.pairs] for _, row in against]))
-        differences = resampled - _weighted(torch.tensor([row.resampled for _, row in against]))
-        gain_low, gain_high = _interval(differences)
-        gains = {"gain": float(values - base), "gain_low": gain_low, "gain_high": gain_high}
-    return PooledScore(
-        method=first.method, modalities=first.modalities, patients=first.patients,
-        value=float(values), low=low, high=high, count=sum(row.count for _, row in rows),
-        pairs=sum(row.pairs for _, row in rows), sites=tuple(site for site, _ in rows),
-        gain=gains.get("gain"), gain_low=gains.get("gain_low"), gain_high=gains.get("gain_high"),
-    )  # fmt: skip
-
-
-def _weighted(pairs: Float[Tensor, "S *R 2"]) -> Float[Tensor, "*R"]:
-    """Mean over sites of the first column, weighted by the second; 0.5 where no weight is."""
-    values, weights = pairs[..., 0].double(), pairs[..., 1].double()
-    total = weights.sum(dim=0)
-    return torch.where(total > 0, (values * weights).sum(dim=0) / total.clamp_min(1e-12), 0.5)
-
-
-def _interval(resampled: Tensor) -> tuple[float, float]:
-    low, high = torch.quantile(resampled, torch.tensor([0.025, 0.975], dtype=resampled.dtype)).tolist()
-    return low, high
+    def _resamples(self, count: int) -> Tensor:
+        generator = torch.Generator().manual_seed(self.seed)
+        return torch.randint(count, (self.bootstrap, count), generator=generator)

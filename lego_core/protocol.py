@@ -33,6 +33,7 @@ class Letter:
 
 
 MOST_PATIENTS = 1e9  # a site that claims more is wrong
+Method = Literal["block", "ensemble", "merge", "fuse"]
 
 AnyMessage = TypeVar("AnyMessage", bound="AbstractMessage")
 
@@ -270,7 +271,7 @@ class Update(AbstractMessage):
 
 @final
 class ScoreRow(Component):
-    """One score of one model on one set of test patients.
+    """One score of one model on one set of patients kept apart.
 
     Args:
         method: `block`, `ensemble`, `merge` or `fuse`.
@@ -284,7 +285,7 @@ class ScoreRow(Component):
             every method, so that differences can be taken.
     """
 
-    method: Literal["block", "ensemble", "merge", "fuse"]
+    method: Method
     modalities: tuple[str, ...]
     patients: Literal["complete", "holding"]
     count: int = Field(ge=1)
@@ -297,7 +298,7 @@ class ScoreRow(Component):
 class ChartRow(Component):
     """What a chart needs about one model: rates and curves of groups of at least ten patients."""
 
-    method: Literal["block", "ensemble", "merge", "fuse"]
+    method: Method
     modalities: tuple[str, ...]
     patients: Literal["complete", "holding"]
     count: int = Field(ge=1)
@@ -312,15 +313,20 @@ class SiteReport(AbstractMessage):
     points of groups of at least ten patients. Scores of fewer patients are withheld.
 
     Args:
-        scores: One row per model, subset of modalities and set of patients.
+        scores: One row per model, subset of modalities and set of test patients.
         charts: Chart points of the main models.
         withheld: How many rows were withheld because too few patients stood behind them.
+        validation: On complete validation patients, one row per block and per model that
+            sees every modality of the run.
+        validation_withheld: How many of these were withheld.
     """
 
     kind: ClassVar[str] = "site-report"
     scores: tuple[ScoreRow, ...]
     charts: tuple[ChartRow, ...] = ()
     withheld: int = Field(default=0, ge=0)
+    validation: tuple[ScoreRow, ...] = ()
+    validation_withheld: int = Field(default=0, ge=0)
 
 
 @final

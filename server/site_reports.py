@@ -20,10 +20,14 @@ def read_report(answer: Answer, *, plan: RunPlan) -> SiteReport:
     if answer.letter is None:
         raise RunError(answer.reason)
     question, report = AskReport.read(answer.question.letter), SiteReport.read(answer.letter)
-    faults = [fault for row in report.scores if (fault := _fault_of(row, question=question, plan=plan))]
-    about = [(row.patients, row.method, row.modalities) for row in report.scores]
-    if len(set(about)) < len(about):
-        faults.append("a model that it scored more than once on the same patients")
+    every = set(question.agreement.schemas)
+    rows = (*report.scores, *report.validation)
+    faults = [fault for row in rows if (fault := _fault_of(row, question=question, plan=plan))]
+    faults += [fault for row in report.validation if (fault := _fault_of_choice(row, every=every))]
+    for part in (report.scores, report.validation):
+        about = [(row.patients, row.method, row.modalities) for row in part]
+        if len(set(about)) < len(about):
+            faults.append("a model that it scored more than once on the same patients")
     if faults:
         raise ProtocolError(
             f"Site '{answer.question.site}' sent a report with {faults[0]}. The report was put aside; run "
@@ -47,6 +51,14 @@ def _fault_of(row: ScoreRow, *, question: AskReport, plan: RunPlan) -> str:
             return f"a score of {value:g}, which is not a number from 0 to 1"
         if not (isfinite(pairs) and pairs >= 0):
             return f"{pairs:g} comparable pairs, which is not a number that can be"
+    return ""
+
+
+def _fault_of_choice(row: ScoreRow, *, every: set[str]) -> str:
+    if row.patients != "complete":
+        return f"a validation score of patients '{row.patients}', where only complete ones can choose a model"
+    if set(row.modalities) != every and (row.method != "block" or len(row.modalities) > 1):
+        return f"a validation score of method '{row.method}' for modalities {list(row.modalities)} alone"
     return ""
 
 

@@ -18,6 +18,7 @@ from lego_core.protocol import (
     Offer,
     Progress,
     Refusal,
+    ScoreRow,
     SiteReport,
     Update,
 )
@@ -75,6 +76,18 @@ def with_rows(**changes: object) -> Spoil:
     def spoil(report: SiteReport) -> SiteReport:
         rows = tuple(row.model_copy(update=changes) for row in report.scores)
         return report.model_copy(update={"scores": rows})
+
+    return with_report(spoil)
+
+
+def complete(report: SiteReport) -> tuple[ScoreRow, ...]:
+    return tuple(row for row in report.scores if row.patients == "complete")
+
+
+def with_choices(**changes: object) -> Spoil:
+    def spoil(report: SiteReport) -> SiteReport:
+        row = report.scores[0].model_copy(update={"patients": "complete", **changes})
+        return report.model_copy(update={"validation": (row,)})
 
     return with_report(spoil)
 
@@ -157,6 +170,16 @@ BAD_REPORTS: dict[str, tuple[Spoil, str]] = {
     "other method": (with_rows(method="fuse"), "method 'fuse'"),
     "the same twice": (
         with_report(lambda report: report.model_copy(update={"scores": report.scores * 2})),
+        "more than once",
+    ),
+    "validation score above 1": (with_choices(value=1.5), "not a number from 0 to 1"),
+    "too few validation patients": (with_choices(count=9), "fewer than 10"),
+    "choice on incomplete patients": (
+        with_choices(patients="holding"),
+        "a validation score of patients 'holding', where only complete ones can choose a model",
+    ),
+    "the same choice twice": (
+        with_report(lambda report: report.model_copy(update={"validation": complete(report)[:1] * 2})),
         "more than once",
     ),
 }  # fmt: skip

@@ -193,6 +193,50 @@ def test_site_of_test_patients_only_can_be_scored():
     assert {chart.details["integrated_brier"] for chart in report.charts} == {None}
 
 
+# ---- validation patients, on whom a run chooses ----------------------------------------------------------
+
+
+def test_complete_validation_patients_are_scored_by_each_block_and_by_what_sees_everything():
+    report = report_of(at_site(["abc"] * 12 + ["ab"] * 20, part="validation"), model=models(fused=True))
+
+    assert report.scores == report.charts == ()
+    assert [(row.method, "".join(row.modalities), row.patients, row.count) for row in report.validation] == [
+        ("block", "a", "complete", 12), ("block", "b", "complete", 12), ("block", "c", "complete", 12),
+        ("ensemble", "abc", "complete", 12), ("merge", "abc", "complete", 12),
+        ("fuse", "abc", "complete", 12),
+    ]  # fmt: skip
+
+
+def test_validation_patients_are_scored_as_test_patients_would_be():
+    cohort = at_site(["abc"] * 12)
+    test, validation = (report_of(cohort.marked(part)) for part in ("test", "validation"))
+
+    chosen = {(row.method, row.modalities) for row in validation.validation}
+    complete = [row for row in test.scores if row.patients == "complete"]
+    assert validation.validation == tuple(row for row in complete if (row.method, row.modalities) in chosen)
+
+
+@pytest.mark.parametrize(("count", "rows", "withheld"), [(9, 0, 5), (10, 5, 0), (0, 0, 0)])
+def test_scores_of_few_validation_patients_are_withheld_and_counted(count, rows, withheld):
+    report = report_of(at_site(["abc"] * count + ["ab"] * 20, part="validation"))
+
+    assert (len(report.validation), report.validation_withheld, report.withheld) == (rows, withheld, 0)
+
+
+def test_site_that_lacks_a_block_has_nothing_to_choose_on():
+    report = report_of(at_site(["abc"] * 12, part="validation"), model=models(("a", "b")))
+
+    assert (report.validation, report.validation_withheld) == ((), 0)
+
+
+def test_run_of_one_modality_has_nothing_to_choose():
+    cohort = tiny_cohort(["a"] * 12).marked("validation")
+
+    report = evaluate(models(("a",)), cohort, task=TASK, all_modalities=("a",), seed=0, bootstrap=20)
+
+    assert report.validation == ()
+
+
 # ---- pooling ---------------------------------------------------------------------------------------------
 
 
@@ -310,6 +354,68 @@ def test_gain_is_absent_where_the_best_block_was_not_scored():
     report = pooled([row(0.5, 10.0, modalities="b")], best_block="a")
 
     assert [one.gain for one in report.scores] == [None]
+
+
+def test_validation_is_pooled_as_test_is_and_apart_from_it():
+    values = np.linspace(0.2, 0.8, 20)
+    rows = (
+        row(0.5, 10.0, resampled=[(v, 10.0) for v in values]),
+        row(0.6, 10.0, method="merge", modalities="ab", resampled=[(v + 0.1, 10.0) for v in values]),
+    )
+    reports = {
+        "x": SiteReport(scores=(), validation=rows, validation_withheld=2),
+        "y": SiteReport(scores=rows),
+    }
+
+    both = pool(reports, metric="AUROC", best_block="a")
+
+    assert [one.model_copy(update={"sites": ()}) for one in both.validation] == [
+        one.model_copy(update={"sites": ()}) for one in both.scores
+    ]
+    assert {one.sites for one in both.validation} == {("x",)}
+    assert (both.validation_withheld, both.withheld) == (2, 0)
+
+
+# ---- pairs of blocks -------------------------------------------------------------------------------------
+
+
+def test_pair_s_merge_is_set_against_the_better_of_its_two_blocks():
+    values = np.linspace(0.2, 0.6, 20)
+    report = pooled(
+        [
+            row(0.4, 10.0, resampled=[(v, 10.0) for v in values]),
+            row(0.6, 10.0, modalities="b", resampled=[(v + 0.2, 10.0) for v in values]),
+            row(0.9, 10.0, modalities="c"),
+            row(0.7, 10.0, method="merge", modalities="ab", resampled=[(v + 0.25, 10.0) for v in values]),
+        ],
+        best_block="c",
+    )
+
+    (pair,) = report.pair_merges
+    assert (pair.first, pair.second, pair.better, pair.gain.patients) == ("a", "b", "b", 10)
+    assert pair.gain.value == pytest.approx(0.1)
+    assert (pair.gain.low, pair.gain.high) == (pytest.approx(0.05), pytest.approx(0.05))
+
+
+@pytest.mark.parametrize(
+    "merged",
+    [
+        {"method": "ensemble", "modalities": "ab"},
+        {"method": "merge", "modalities": "abc"},
+        {"method": "merge", "modalities": "ab", "patients": "holding"},
+        {"method": "merge", "modalities": "ac"},
+    ],
+)
+def test_pairs_are_judged_by_merges_of_two_on_complete_patients_who_saw_both_blocks(merged):
+    blocks = [row(0.5, 10.0), row(0.6, 10.0, modalities="b")]
+
+    assert pooled([*blocks, row(0.7, 10.0, **merged)]).pair_merges == ()
+
+
+def test_pairs_are_not_judged_where_no_two_patients_can_be_compared():
+    rows = [row(0.5, 0.0), row(0.5, 0.0, modalities="b"), row(0.5, 0.0, method="merge", modalities="ab")]
+
+    assert pooled(rows).pair_merges == ()
 
 
 def test_withheld_rows_are_added_up():
