@@ -16,6 +16,7 @@ from rich.text import Text
 
 from lego_core.errors import LegoError
 from lego_core.plan import RunPlan, shipped_plans
+from simulations.benchmarks.cli import bench
 from simulations.run import make_room, on_disk, prepare, run_federation
 
 app = typer.Typer(
@@ -24,6 +25,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # they show the values of variables, and patients are values
 )
+app.add_typer(bench, name="bench")
 
 PIPE_WIDTH = 120
 

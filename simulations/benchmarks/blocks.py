@@ -1,0 +1,192 @@
+"""Our own methods in one trial: blocks, the best of them, their ensemble, merges and fused models."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lego_core.assemble import build_fuse, build_merge
+from lego_core.block import LegoBlock
+from lego_core.errors import DataError
+from lego_core.fuse import FuseOrder
+from lego_core.plan import Fuse, RunPlan
+from lego_core.records import Cohort, collate
+from lego_core.tasks import Task
+from lego_core.training import fit_block, fit_fused, predict_logits
+from simulations.benchmarks.methods import BEST_BLOCK, ENSEMBLE, block_name
+from simulations.benchmarks.protocol import Trial, unpaired
+from simulations.benchmarks.rules import RULES
+from simulations.benchmarks.store import Answer, Record, Store
+
+FUSE_EPOCHS = 2
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Bench:
+    """One trial, and where its results are kept.
+
+    Args:
+        plan: How blocks are built and trained.
+        trial: The patients.
+        task: What is predicted, as the training patients decided.
+        store: Where results are kept.
+    """
+
+    plan: RunPlan
+    trial: Trial
+    task: Task
+    store: Store
+
+    def answer(self, method: str) -> Answer:
+        """Train and predict, or predict with what is trained already.
+
+        Raises:
+            DataError: If a block that is needed failed.
+        """
+        family, _, name = method.partition(":")
+        match family:
+            case "block":
+                return self._train_block(name)
+            case _ if method == BEST_BLOCK:
+                return self._best_block()
+            case _ if method == ENSEMBLE:
+                return self._ensemble()
+            case "merge":
+                return self._merge(name)
+            case _:
+                return self._fuse("weave" if name == "weave" else "stack")
+
+    def _train_block(self, modality: str) -> Answer:
+        """Train on the patients whose one modality is this one; predict for all who hold it."""
+        started = time.monotonic()
+        trial, task = self.trial, self.task
+        parts = [unpaired(part, task=task, seed=trial.seed) for part in (trial.train, trial.validation)]
+        train, validation = (part.only(modality) for part in parts)
+        block = self._untrained(modality)
+        settings = self.plan.training_of(modality)
+        fit_block(block, train, validation, task=task, settings=settings, seed=trial.seed, device="cpu")
+        self.store.save_weights(trial.place, block_name(modality), block.state_dict())
+        return self._predicted(block, started=started, modality=modality)
+
+    def _best_block(self) -> Answer:
+        """The block that does best on the validation patients who hold its modality.
+
+        Blocks are stopped by unpaired patients; the choice among them may use everybody.
+        """
+        names = self._trained()
+        best = max(names, key=self._validation_score)
+        test, validation = self.store.predictions(self.trial.place, block_name(best))
+        parameters = self.store.record(self.trial.place, block_name(best)).parameters
+        record = Record(seconds=self._seconds_of_blocks(), parameters=parameters, chosen=best)
+        return Answer(test, validation, record)
+
+    def _validation_score(self, modality: str) -> tuple[bool, float]:
+        _, predictions = self.store.predictions(self.trial.place, block_name(modality))
+        outcomes = collate(self.trial.validation.records, {}).outcomes
+        spoken = ~predictions.isnan().any(dim=1)
+        score = self.task.score(predictions[spoken], outcomes[spoken])
+        return score.pairs > 0, score.value
+
+    def _ensemble(self) -> Answer:
+        """The mean of what the blocks of a patient's modalities say."""
+        names = self._trained()
+        said = [self.store.predictions(self.trial.place, block_name(name)) for name in names]
+        test, validation = (torch.stack(part).nanmean(dim=0) for part in zip(*said, strict=True))
+        records = [self.store.record(self.trial.place, block_name(name)) for name in names]
+        parameters = sum(record.parameters for record in records)
+        return Answer(test, validation, Record(seconds=self._seconds_of_blocks(), parameters=parameters))
+
+    def _merge(self, rule: str) -> Answer:
+        blocks = self._blocks()
+        started = time.monotonic()
+        merged = build_merge(self.plan.model_copy(update={"merging": RULES[rule]}), blocks)
+        return self._predicted(merged, started=started, before=self._seconds_of_blocks())
+
+    def _fuse(self, order: FuseOrder) -> Answer:
+        """Two epochs on all training patients who hold several modalities."""
+        blocks = self._blocks()
+        started = time.monotonic()
+        fuse = (self.plan.fuse or Fuse()).model_copy(update={"order": order})
+        fused = build_fuse(self.plan.model_copy(update={"fuse": fuse}), blocks)
+        paired = self.trial.train.with_several(self.plan.modalities)
+        settings = self.plan.training.model_copy(
+            update={"epochs": FUSE_EPOCHS, "learning_rate": fuse.learning_rate}
+        )
+        fit_fused(fused, paired, task=self.task, settings=settings, seed=self.trial.seed, device="cpu")
+        return self._predicted(fused, started=started, before=self._seconds_of_blocks())
+
+    def _untrained(self, modality: str) -> LegoBlock:
+        return LegoBlock(
+            modality,
+            self.plan.modalities[modality].encoder,
+            self.trial.train.schemas[modality],
+            contract=self.plan.latent,
+            num_outputs=self.task.num_outputs,
+            seed=self.trial.seed,
+        )
+
+    def _blocks(self) -> list[LegoBlock]:
+        blocks = [self._untrained(name) for name in self._trained()]
+        for block in blocks:
+            block.load_state_dict(self.store.weights(self.trial.place, block_name(block.modality)))
+        return blocks
+
+    def _trained(self) -> Sequence[str]:
+        """All modalities, whose blocks were trained before.
+
+        Raises:
+            DataError: If one of them failed.
+        """
+        for modality in self.plan.modalities:
+            failed = self.store.record(self.trial.place, block_name(modality)).failed
+            if failed:
+                raise DataError(f"Its block '{modality}' failed. {failed}")
+        return list(self.plan.modalities)
+
+    def _seconds_of_blocks(self) -> float:
+        places = [(self.trial.place, block_name(name)) for name in self.plan.modalities]
+        return sum(self.store.record(*place).seconds for place in places)
+
+    def _predicted(
+        self, model: nn.Module, *, started: float, before: float = 0.0, modality: str | None = None
+    ) -> Answer:
+        parts = (self.trial.test, self.trial.validation)
+        test, validation = (_predict(model, part, task=self.task, modality=modality) for part in parts)
+        parameters = sum(weight.numel() for weight in model.parameters())
+        return Answer(
+            test, validation, Record(seconds=before + time.monotonic() - started, parameters=parameters)
+        )
+
+
+def _predict(model: nn.Module, cohort: Cohort, *, task: Task, modality: str | None) -> Float[Tensor, "B Q"]:
+    """Predictions for every patient; of those without the modality, nothing is said."""
+    if modality is None:
+        return _said(model, cohort, task=task)
+    held = torch.tensor([modality in record.modalities for record in cohort.records], dtype=torch.bool)
+    said = _said(model, cohort.only(modality), task=task)
+    return said.new_full((len(cohort), said.shape[1]), torch.nan).index_put((held,), said)
+
+
+def _said(model: nn.Module, cohort: Cohort, *, task: Task) -> Float[Tensor, "B Q"]:
+    if not len(cohort):
+        return task.predict(torch.zeros(0, task.num_outputs))
+    predictions = task.predict(predict_logits(model, cohort)[0])
+    return check_finite(predictions)
+
+
+def check_finite(predictions: Float[Tensor, "B Q"]) -> Float[Tensor, "B Q"]:
+    """Refuse predictions of a training that diverged.
+
+    Raises:
+        DataError: If one is not a finite number.
+    """
+    odd = int((~predictions.isfinite().all(dim=1)).sum())
+    if odd:
+        raise DataError(
+            f"It predicts numbers that are not finite for {odd} of {len(predictions)} patients. Its training "
+            "diverged: lower the learning rate."
+        )
+    return predictions

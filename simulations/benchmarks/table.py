@@ -1,0 +1,106 @@
+"""The table of a benchmark, as Markdown and for a terminal."""
+
+from collections.abc import Iterator
+
+from rich.table import Table
+from rich.text import Text
+
+from simulations.benchmarks.results import Gain, MethodResult, Results
+
+HEADINGS = (
+    "method",
+    "mean",
+    "95 % interval",
+    "sd",
+    "gain over best block",
+    "gain over ensemble",
+    "seconds",
+    "weights",
+)
+FAMILIES = {
+    "block": "Blocks, one modality each",
+    "best-block": "What needs no merging",
+    "merge": "Merged, no training",
+    "fuse": "Fused, two epochs on paired patients",
+    "baseline": "End-to-end on pooled, paired patients",
+}
+
+
+def markdown(results: Results) -> str:
+    """The table with a line on how it was made, and what went wrong."""
+    lines = [f"### {results.dataset}: {results.metric}", "", results.protocol, *results.notes]
+    if results.quick:
+        lines.append("**A quick look: few trials, little training. Do not quote it.**")
+    lines += ["", _row(HEADINGS), _row(["---", *("---:" for _ in HEADINGS[1:])])]
+    for family, rows in grouped(results):
+        lines.append(_row([f"*{FAMILIES[family]}*", *("" for _ in HEADINGS[1:])]))
+        lines += [_row(cells(name, row, results)) for name, row in rows]
+    lines += ["", *(f"- {line}" for line in remarks(results))]
+    lines += ["", f"`{results.command}`, {results.date}", ""]
+    return "\n".join(lines)
+
+
+def terminal(results: Results) -> Table:
+    """The table for a terminal."""
+    quick = ", a quick look only" if results.quick else ""
+    table = Table(title=f"{results.dataset}: {results.metric}{quick}", title_justify="left")
+    for index, heading in enumerate(HEADINGS):
+        table.add_column(heading, justify="right" if index else "left")
+    for _, rows in grouped(results):
+        for name, row in rows:
+            table.add_row(*(Text(cell) for cell in cells(name, row, results)))
+        table.add_section()
+    return table
+
+
+def grouped(results: Results) -> Iterator[tuple[str, list[tuple[str, MethodResult]]]]:
+    """The methods, family by family."""
+    for family in FAMILIES:
+        rows = [(name, row) for name, row in results.methods.items() if family_of(name) == family]
+        if rows:
+            yield family, rows
+
+
+def family_of(method: str) -> str:
+    """What a method belongs to; the ensemble stands beside the best block."""
+    family = method.partition(":")[0]
+    return "best-block" if family == "ensemble" else family
+
+
+def cells(name: str, row: MethodResult, results: Results) -> list[str]:
+    """One row of the table."""
+    default = " (the plan's)" if name == results.default_rule else ""
+    if row.mean is None or row.ci95 is None or row.seconds is None:
+        return [name + default, "failed", *("" for _ in HEADINGS[2:])]
+    partly = f" ({row.trials} of {row.trials + len(row.failed)} trials)" if row.failed else ""
+    return [
+        name + default + partly,
+        f"{row.mean:.3f}",
+        f"{row.ci95[0]:.3f} to {row.ci95[1]:.3f}",
+        "" if row.sd is None else f"{row.sd:.3f}",
+        _gain(row.gain_over_best_block),
+        _gain(row.gain_over_ensemble),
+        f"{row.seconds:.1f}",
+        f"{row.parameters:,}",
+    ]
+
+
+def remarks(results: Results) -> Iterator[str]:
+    """What the numbers do not tell: which block was chosen, what failed."""
+    for name, row in results.methods.items():
+        if row.chosen:
+            times = ", ".join(f"{modality} {count} times" for modality, count in row.chosen.items())
+            yield f"{name}: chosen on validation: {times}."
+        reasons = [line.partition(": ")[2] for line in row.failed]
+        for reason in dict.fromkeys(reasons):
+            yield f"{name} failed in {reasons.count(reason)} trials: {reason}"
+
+
+def _gain(gain: Gain | None) -> str:
+    if gain is None:
+        return ""
+    return f"{gain.mean:+.3f} ({gain.ci95[0]:+.3f} to {gain.ci95[1]:+.3f}), {gain.verdict}"
+
+
+def _row(cells: list[str] | tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"
