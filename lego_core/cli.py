@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from lego_core.bundle import ModelBundle, read_manifest
 from lego_core.errors import LegoError
@@ -35,6 +36,8 @@ def inspect(bundle: Bundle) -> None:
         table.add_row(name, str(schema.num_features), encoder, manifest.blocks[name])
     console.print(table)
     console.print(result_table(loaded.report))
+    if loaded.report.recommendation:
+        console.print(Text(loaded.report.recommendation.sentence, style="bold"))
     console.print(loaded.report.privacy_claim)
 
 

@@ -8,7 +8,7 @@ run with one another.
 
 from collections.abc import Mapping
 from itertools import combinations
-from typing import final
+from typing import Literal, final
 
 from jaxtyping import Float64
 from torch import Tensor
@@ -18,6 +18,7 @@ from lego_core.errors import MergeError
 from lego_core.update import to_vector
 
 TRUNCATED_FRACTION = 0.5
+Measure = Literal["sign_dissimilarity", "truncated_sign_dissimilarity", "cosine_dissimilarity", "l2_distance"]
 
 
 @final

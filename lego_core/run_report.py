@@ -6,8 +6,10 @@ from pydantic import Field
 
 from lego_core.component import Component
 from lego_core.evaluation import EvaluationReport
+from lego_core.hindsight import Hindsight
 from lego_core.mergeability import MergeabilityPair
 from lego_core.protocol import ChartRow
+from lego_core.recommendation import Recommendation
 
 Phase = Literal["offer", "agree", "blocks", "fuse", "evaluate"]
 
@@ -92,7 +94,10 @@ class RunReport(Component):
         bin_edges_days: Inner edges of the time bins, for survival.
         kept_rounds: For each block, the round whose weights were kept (0: the start).
         parameters: Number of parameters of each block, and of the fused model.
+        mergeability: How far every two blocks lie apart: the forecast before the merge.
         results: The scores; absent in a failed run.
+        recommendation: Which model to use, chosen on validation patients.
+        hindsight: Whether the forecast was right.
     """
 
     format: Literal[1] = 1
@@ -115,5 +120,7 @@ class RunReport(Component):
     parameters: dict[str, int] = Field(default_factory=dict)
     mergeability: tuple[MergeabilityPair, ...] = ()
     results: EvaluationReport | None = None
+    recommendation: Recommendation | None = None
+    hindsight: Hindsight | None = None
     charts: tuple[SiteCharts, ...] = ()
     versions: dict[str, str] = Field(default_factory=dict)

@@ -8,6 +8,8 @@ from pathlib import Path
 from lego_core.bundle import versions
 from lego_core.errors import LegoError
 from lego_core.evaluation import EvaluationReport
+from lego_core.hindsight import look_back
+from lego_core.recommendation import recommend
 from lego_core.report import render_page
 from lego_core.run_report import RunReport
 from server.federated_run import FederatedRun
@@ -64,6 +66,8 @@ def make_report(run: FederatedRun, *, results: EvaluationReport | None, reason: 
         parameters={learner.name: learner.num_parameters for learner in run.learners},
         mergeability=tuple(run.mergeability),
         results=results,
+        recommendation=recommend(results, modalities=list(schemas)) if results else None,
+        hindsight=look_back(run.mergeability, results.pair_merges) if results else None,
         charts=tuple(run.charts),
         versions=versions(),
     )
@@ -72,5 +76,8 @@ def make_report(run: FederatedRun, *, results: EvaluationReport | None, reason: 
 def _finish(run: FederatedRun, output: Path, report: RunReport, *, bundle: str) -> None:
     page = output / "report.html"
     page.write_text(render_page(report), encoding="utf-8")
+    if report.recommendation:
+        said = {"sentence": report.recommendation.sentence, "afterwards": report.recommendation.afterwards}
+        run.exchange.log.write("recommended", said)
     ended = {"status": report.status, "reason": report.reason, "bundle": bundle, "report": str(page)}
     run.exchange.log.write("finished", ended)

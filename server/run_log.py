@@ -18,6 +18,7 @@ SAID_ALOUD = {
     "offer": "site {site} takes part with {modalities}",
     "left-out": "site {site} is left out: {reason}",
     "round-finished": "{modality}, round {round}: validation loss {validation_loss}",
+    "recommended": "{sentence} {afterwards}",
     "finished": "{status} {reason} bundle: {bundle}; report: {report}",
 }
 

@@ -31,6 +31,9 @@ section { margin-top: 44px; }
 }
 .box h2 { margin-bottom: 4px; font-size: 17px; }
 .box p { margin: 0; }
+.box.recommendation { border-color: var(--accent); background: #eef6fa; }
+.box .note { margin-top: 6px; }
+h3.apart { margin-top: 28px; }
 .box.no-privacy { border-color: #c0392b; background: #fdf1ef; }
 .box.no-privacy h2 { color: #a02b20; }
 .box.absences { border-color: #d39a2d; background: #fdf7ea; }

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
+from lego_core.mergeability import Measure
 from lego_core.protocol import ChartRow
 from lego_core.report._points import BinaryPoints, SurvivalPoints, read
-from lego_core.report.charts import Measure, learning_chart, mergeability_chart, result_chart, subset_chart
+from lego_core.report.charts import learning_chart, mergeability_chart, result_chart, subset_chart
 from lego_core.report.site_charts import (
     class_calibration_chart,
     kaplan_meier_chart,

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
-from lego_core.evaluation import PooledScore
-from lego_core.report.words import headline_scores, model_name, paired_gain, signed_with_interval
+from lego_core.evaluation import PairMerge, PooledScore
+from lego_core.hindsight import NAMES
+from lego_core.mergeability import MergeabilityPair
+from lego_core.report.words import gain_with_interval, headline_scores, model_name, paired_gain
 from lego_core.run_report import RunReport
 
 
@@ -40,6 +42,17 @@ class BlockRow:
     parameters: str
     rounds: str
     kept: str
+
+
+@dataclass(frozen=True, slots=True)
+class ForecastRow:
+    """One pair of blocks: how far they lie apart, and what merging them did."""
+
+    pair: str
+    distances: tuple[str, ...]
+    gain: str
+    better: str
+    patients: str
 
 
 def modalities_of(report: RunReport) -> list[str]:
@@ -84,6 +97,31 @@ def block_rows(report: RunReport) -> list[BlockRow]:
     ]
 
 
+def forecast_rows(report: RunReport) -> list[ForecastRow]:
+    """Each pair of blocks, the nearest first by the first measure; none if no merge was judged."""
+    merges = report.results.pair_merges if report.results else ()
+    judged = {frozenset((one.first, one.second)): one for one in merges}
+    pairs = sorted(report.mergeability, key=lambda pair: getattr(pair.forecast, next(iter(NAMES))))
+    rows = [_forecast_row(pair, judged.get(frozenset((pair.first, pair.second)))) for pair in pairs]
+    return rows if judged else []
+
+
+def rank_agreement(report: RunReport) -> list[str]:
+    """Kendall's tau of every measure, in the order of the table's columns."""
+    agreement = report.hindsight.agreement if report.hindsight else ()
+    return ["–" if one.tau is None else f"{one.tau:+.2f}" for one in agreement]
+
+
+def _forecast_row(pair: MergeabilityPair, merge: PairMerge | None) -> ForecastRow:
+    return ForecastRow(
+        pair=f"{pair.first} + {pair.second}",
+        distances=tuple(f"{getattr(pair.forecast, measure):.3f}" for measure in NAMES),
+        gain=gain_with_interval(merge.gain) if merge else "–",
+        better=merge.better if merge else "–",
+        patients=f"{merge.gain.patients:,}" if merge else "–",
+    )
+
+
 def _result_row(score: PooledScore, best_block: str) -> ResultRow:
     is_best = score.method == "block" and score.modalities == (best_block,)
     gain = paired_gain(score) if score.pairs else None
@@ -92,7 +130,7 @@ def _result_row(score: PooledScore, best_block: str) -> ResultRow:
         is_best_block=is_best,
         value=f"{score.value:.3f}" if score.pairs else "–",
         interval=f"{score.low:.3f} to {score.high:.3f}" if score.pairs else "",
-        gain="" if is_best or gain is None else signed_with_interval(gain),
+        gain="" if is_best or gain is None else gain_with_interval(gain),
         patients=f"{score.count:,}",
         pairs=f"{score.pairs:,.0f}",
         sites=f"{len(score.sites)}",

@@ -53,6 +53,13 @@ PAGE = """\
   <p class="lead">{{ words.headline(report) }}</p>
   {% for sentence in words.comparisons(report) %}<p>{{ sentence }}</p>{% endfor %}
 </section>
+{% if report.recommendation %}
+<section class="box recommendation">
+  <h2>Recommendation</h2>
+  <p>{{ report.recommendation.sentence }}</p>
+  <p class="note">Chosen on validation patients. {{ report.recommendation.afterwards }}</p>
+</section>
+{% endif %}
 <section class="box {{ report.privacy_kind }}">
   <h2>{{ words.privacy_title(report) }}</h2>
   <p>{{ report.privacy_claim }}</p>
@@ -107,6 +114,28 @@ PAGE = """\
   <h2>Mergeability of the blocks</h2>
   <p>A forecast from the weights alone, made before any patient was scored: 0 is “the same”.</p>
   <div class="grid">{% for chart in mergeability %}{{ figure(chart) }}{% endfor %}</div>
+  {% if report.hindsight %}
+  <h3 class="apart">Was the forecast right?</h3>
+  <p>{{ report.hindsight.sentence }}</p>
+  {% endif %}
+  {% if forecasts %}
+  <div class="wide"><table>
+    <thead><tr><th>Blocks</th>{% for name in measures %}<th class="n">{{ name }}</th>{% endfor %}
+      <th class="n">Gain of merging them</th><th>Over</th><th class="n">Patients</th></tr></thead>
+    <tbody>{% for row in forecasts %}
+    <tr><th>{{ row.pair }}</th>{% for one in row.distances %}<td class="n">{{ one }}</td>{% endfor %}
+      <td class="n strong">{{ row.gain }}</td><td>{{ row.better }}</td>
+      <td class="n">{{ row.patients }}</td></tr>
+    {% endfor %}
+    {% if agreement %}
+    <tr class="best"><th>Kendall’s tau</th>{% for one in agreement %}<td class="n">{{ one }}</td>{% endfor %}
+      <td></td><td></td><td></td></tr>
+    {% endif %}</tbody>
+  </table></div>
+  <p class="note">{% if agreement %}Tau is 1 where the nearer pair always gained more, and -1 where it always
+    gained less. {% endif %}Gains are over the better of the two blocks, on test patients with every modality,
+    looked at afterwards.</p>
+  {% endif %}
 </section>
 {% endif %}
 <section>

@@ -32,6 +32,7 @@ def render_card(report: RunReport, *, manifest: Mapping[str, object]) -> str:
     """
     sections = (
         _opening(report),
+        _recommendation(report),
         ["## Results", "", _plain(words.headline(report)), "", *_results(report)],
         [f"## {words.privacy_title(report)}", "", _plain(report.privacy_claim)],
         ["## Data", "", *_data(report)],
@@ -68,6 +69,17 @@ def _opening(report: RunReport) -> list[str]:
             ],
         ),
     ]
+
+
+def _recommendation(report: RunReport) -> list[str]:
+    advice = report.recommendation
+    said = (
+        ["Chosen on validation patients.", *([advice.afterwards] if advice.afterwards else [])]
+        if advice
+        else []
+    )
+    sentence = advice.sentence if advice else "Nothing is recommended, since there are no scores."
+    return ["## Recommendation", "", _plain(sentence), "", _plain(" ".join(said))]
 
 
 def _results(report: RunReport) -> list[str]:

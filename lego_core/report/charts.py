@@ -5,6 +5,7 @@ from typing import Literal
 import plotly.graph_objects as go
 
 from lego_core.evaluation import EvaluationReport, Method, PooledScore
+from lego_core.mergeability import Measure
 from lego_core.report._style import (
     INK,
     LOW_TO_HIGH,
@@ -17,8 +18,6 @@ from lego_core.report._style import (
 )
 from lego_core.report.words import METHOD_NAMES, METHODS, headline_scores, model_name, with_interval
 from lego_core.run_report import RunReport
-
-Measure = Literal["sign_dissimilarity", "truncated_sign_dissimilarity", "cosine_dissimilarity", "l2_distance"]
 
 
 def result_chart(report: RunReport) -> go.Figure:

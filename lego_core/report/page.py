@@ -3,6 +3,7 @@
 from jinja2 import Environment, StrictUndefined
 from plotly.offline import get_plotlyjs
 
+from lego_core.hindsight import NAMES
 from lego_core.report import _panels as panels
 from lego_core.report import _tables as tables
 from lego_core.report import words
@@ -35,6 +36,9 @@ def render_page(report: RunReport) -> str:
         learning=panels.learning_panels(report),
         charts=panels.site_options(report),
         mergeability=panels.mergeability_panels(report),
+        measures=tuple(NAMES.values()),
+        forecasts=tables.forecast_rows(report),
+        agreement=tables.rank_agreement(report),
         sites=tables.site_rows(report),
         blocks=tables.block_rows(report),
     )

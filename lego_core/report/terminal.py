@@ -40,7 +40,14 @@ def summary_lines(report: RunReport) -> list[Text]:
         _text(f"Left out: {one.site} ({words.left_out_when(one)}). {words.as_sentence(one.reason)}")
         for one in report.left_out
     ]
-    return [*said, status, *missing, privacy]
+    return [*said, *_advice(report), status, *missing, privacy]
+
+
+def _advice(report: RunReport) -> list[Text]:
+    """Which model to use, what came of it, and whether the forecast was right."""
+    advice, back = report.recommendation, report.hindsight
+    lines = [Text(_shown(advice.sentence), "bold"), _text(advice.afterwards)] if advice else []
+    return [line for line in [*lines, _text(back.sentence if back else "")] if line.plain]
 
 
 def _text(text: str) -> Text:

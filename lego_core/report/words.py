@@ -6,7 +6,8 @@ interval of the difference excludes zero.
 
 from collections.abc import Sequence
 
-from lego_core.evaluation import Method, PooledScore
+from lego_core._wording import MODELS, count_of, signed_with_interval
+from lego_core.evaluation import Gain, Method, PooledScore
 from lego_core.run_report import LeftOut, Phase, RunReport
 
 POOLED_NOTE = (
@@ -20,12 +21,7 @@ METHOD_NAMES: dict[Method, str] = {
     "merge": "LegoMerge",
     "fuse": "LegoFuse",
 }
-SPOKEN_NAMES: dict[Method, str] = {
-    "block": "The block",
-    "ensemble": "The probability ensemble",
-    "merge": "The merged model",
-    "fuse": "The fused model",
-}
+SPOKEN_NAMES = {method: name.capitalize() for method, name in MODELS.items()}
 PHASE_NAMES: dict[Phase, str] = {
     "offer": "offer",
     "agree": "agreement",
@@ -93,11 +89,14 @@ def model_name(method: Method, modalities: Sequence[str]) -> str:
     return " ".join([METHOD_NAMES[method], *modalities]) if method == "block" else METHOD_NAMES[method]
 
 
-def paired_gain(score: PooledScore) -> tuple[float, float, float] | None:
+def paired_gain(score: PooledScore) -> Gain | None:
     """The gain over the best block and its interval, if both were scored on the same patients."""
-    if score.patients != "complete" or None in (score.gain, score.gain_low, score.gain_high):
-        return None
-    return score.gain or 0.0, score.gain_low or 0.0, score.gain_high or 0.0
+    return score.paired_gain if score.patients == "complete" else None
+
+
+def gain_with_interval(gain: Gain) -> str:
+    """Write `+0.021 (-0.010 to +0.053)`."""
+    return signed_with_interval(gain.value, gain.low, gain.high)
 
 
 def status_words(report: RunReport) -> str:
@@ -125,23 +124,6 @@ def with_interval(value: float, low: float, high: float) -> str:
     return f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
-def signed(value: float) -> str:
-    """Write a difference with its sign, and with enough digits that it is not mistaken for zero."""
-    digits = next((digits for digits in (3, 4, 5) if round(value, digits)), None)
-    return "0.000" if digits is None else f"{value:+.{digits}f}"
-
-
-def signed_with_interval(gain: tuple[float, float, float]) -> str:
-    """Write `+0.021 (-0.010 to +0.053)`."""
-    value, low, high = (signed(number) for number in gain)
-    return f"{value} ({low} to {high})"
-
-
-def count_of(number: int, noun: str) -> str:
-    """Write `1 site`, `1,204 patients`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
-
-
 def duration(seconds: float) -> str:
     """Write a time span with two units at most."""
     minutes, rest = divmod(round(seconds), 60)
@@ -162,12 +144,11 @@ def _against_best_block(first: PooledScore, scores: Sequence[PooledScore], repor
     gain = paired_gain(first)
     if block is None or gain is None:
         return "It was not scored on the same patients as the best block, so no difference can be claimed."
-    difference = signed_with_interval(gain)
+    difference = gain_with_interval(gain)
     said = f"The best block alone, {best}, reaches {block.value:.3f}. The difference, {difference},"
-    _, low, high = gain
-    if low > 0:
+    if gain.low > 0:
         return f"{said} excludes zero: it is above the best block."
-    if high < 0:
+    if gain.high < 0:
         return f"{said} excludes zero: it is below the best block."
     return f"{said} does not exclude zero, so no difference can be claimed."
 
@@ -176,7 +157,7 @@ def _verdict(score: PooledScore) -> str:
     gain = paired_gain(score)
     if gain is None:
         return "it was not scored on the same patients as the best block."
-    _, low, high = gain
-    if low > 0 or high < 0:
-        return f"it is {'above' if low > 0 else 'below'} the best block, by {signed_with_interval(gain)}."
-    return f"no difference to the best block can be claimed, {signed_with_interval(gain)}."
+    difference = gain_with_interval(gain)
+    if gain.low > 0 or gain.high < 0:
+        return f"it is {'above' if gain.low > 0 else 'below'} the best block, by {difference}."
+    return f"no difference to the best block can be claimed, {difference}."

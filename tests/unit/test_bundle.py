@@ -11,6 +11,7 @@ import torch
 from blocks import tiny_cohort
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from report.sample_reports import survival_report
 
 from lego_core import Cohort
 from lego_core.assemble import build_models
@@ -90,6 +91,25 @@ def test_models_come_back_as_they_were_saved(tmp_path, fused):
 
     assert hash_of_state(again.models.state_dict()) == hash_of_state(bundle.models.state_dict())
     assert (again.plan, again.agreement, again.report) == (bundle.plan, bundle.agreement, bundle.report)
+
+
+def test_recommendation_and_hindsight_come_back(tmp_path):
+    bundle = replace(tiny_bundle(), report=survival_report())
+    bundle.save(tmp_path / "two")
+
+    again = ModelBundle.load(tmp_path / "two").report
+
+    assert again.recommendation == bundle.report.recommendation
+    assert again.recommendation.gain is not None
+    assert again.hindsight == bundle.report.hindsight
+    assert len(again.hindsight.agreement) == 4
+    assert again == bundle.report
+
+
+def test_report_of_an_earlier_version_has_no_recommendation():
+    plain = tiny_bundle().report.model_dump(mode="json", exclude={"recommendation", "hindsight"})
+
+    assert RunReport.model_validate(plain).recommendation is None
 
 
 @pytest.mark.parametrize("fused", [False, True])

@@ -21,6 +21,15 @@ def test_the_card_has_headline_privacy_limits_and_how_to_load(survival_report: R
     assert 'ModelBundle.load("PATH").model' in card
 
 
+def test_the_card_recommends(survival_report: RunReport) -> None:
+    advice = survival_report.recommendation
+    assert advice is not None
+    card = render_card(survival_report, manifest={"blocks": HASHES})
+    recommended = card.split("## Recommendation")[1].split("## Results")[0]
+    assert advice.sentence in recommended
+    assert f"Chosen on validation patients. {advice.afterwards}" in recommended
+
+
 def test_the_card_marks_the_best_block(survival_report: RunReport) -> None:
     card = render_card(survival_report, manifest={"blocks": HASHES})
     assert "| **block laboratory** (best block) | 0." in card
@@ -41,7 +50,10 @@ def test_what_sites_wrote_is_not_markup(survival_report: RunReport) -> None:
 
 
 def test_a_run_without_results_has_a_card(survival_report: RunReport) -> None:
-    report = sample_reports.with_scores(survival_report, None)
+    report = sample_reports.with_scores(survival_report, None).model_copy(update={"recommendation": None})
+    assert "Nothing is recommended, since there are no scores." in render_card(
+        report, manifest={"blocks": HASHES}
+    )
     assert "There are no scores." in render_card(report, manifest={"blocks": HASHES})
 
 

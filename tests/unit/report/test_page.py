@@ -6,8 +6,10 @@ import pytest
 import sample_reports
 from plotly.offline import get_plotlyjs
 
+from lego_core.hindsight import look_back
 from lego_core.protocol import ChartRow
 from lego_core.report import render_page
+from lego_core.report.words import gain_with_interval
 from lego_core.run_report import LeftOut, RunReport, SiteCharts
 
 
@@ -71,10 +73,48 @@ def test_the_page_names_every_site_and_every_absence(page: str, survival_report:
 def test_the_sections_come_in_order(page: str) -> None:
     headings = [re.sub(r"\s+", " ", heading) for heading in re.findall(r"<h2>(.*?)</h2>", page, re.DOTALL)]
     assert headings == [
-        "This run was not private", "Complete, with absences", "Results", "Every subset of modalities",
-        "Learning curves", "Survival and calibration", "Mergeability of the blocks", "Who took part",
+        "Recommendation", "This run was not private", "Complete, with absences", "Results",
+        "Every subset of modalities", "Learning curves", "Survival and calibration",
+        "Mergeability of the blocks", "Who took part",
         "Who was left out, when and why", "Agreement and models", "Versions",
     ]  # fmt: skip
+
+
+def test_the_page_recommends_and_says_what_was_looked_at_afterwards(
+    page: str, survival_report: RunReport
+) -> None:
+    advice = survival_report.recommendation
+    assert advice is not None
+    text = _Page(page).text
+    assert advice.sentence in text
+    assert f"Chosen on validation patients. {advice.afterwards}" in text
+    assert advice.afterwards.startswith("Looked at afterwards, on 174 test patients")
+
+
+def test_the_forecast_stands_beside_what_merging_each_pair_did(page: str, survival_report: RunReport) -> None:
+    results, back = survival_report.results, survival_report.hindsight
+    assert results is not None
+    assert back is not None
+    table = page.split("Was the forecast right?")[1].split("</table>")[0]
+    rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row) for row in table.split("<tr")[2:]]
+    assert back.sentence.replace("'", "&#39;") in table
+    assert [row[0] for row in rows] == [
+        "clinical + laboratory", "imaging + laboratory", "clinical + imaging", "Kendall’s tau",
+    ]  # fmt: skip
+    assert rows[0][1:5] == ["0.210", "0.126", "0.189", "6.300"]
+    (merge,) = [one for one in results.pair_merges if {one.first, one.second} == {"clinical", "laboratory"}]
+    assert rows[0][5:] == [gain_with_interval(merge.gain), merge.better, "174"]
+    assert rows[3][1:5] == [f"{one.tau:+.2f}" for one in back.agreement]
+
+
+def test_a_run_whose_pairs_nobody_scored_says_so_without_a_table(survival_report: RunReport) -> None:
+    assert survival_report.results is not None
+    bare = survival_report.results.model_copy(update={"pair_merges": ()})
+    back = look_back(survival_report.mergeability, ())
+    report = survival_report.model_copy(update={"results": bare, "hindsight": back})
+    page = render_page(report)
+    assert "could not be judged: no site scored the merge" in _Page(page).text
+    assert "Gain of merging them" not in page
 
 
 def test_every_chart_is_explained(page: str) -> None:

@@ -22,7 +22,18 @@ def test_the_summary_says_result_status_absences_and_privacy(survival_report: Ru
     assert lines[0].startswith("The merged model reaches C-index")
     assert "Complete, with absences: 4 sites, 21 min 52 s." in lines
     assert "Left out: west (offer). Our board has not met yet." in lines
+    assert survival_report.recommendation is not None
+    assert survival_report.hindsight is not None
+    assert lines[3:6] == [
+        survival_report.recommendation.sentence,
+        survival_report.recommendation.afterwards,
+        survival_report.hindsight.sentence,
+    ]
     assert lines[-1].startswith("This run was not private. No privacy protection beyond")
+
+
+def test_a_failed_run_recommends_nothing(failed_report: RunReport) -> None:
+    assert not [line for line in summary_lines(failed_report) if "ecommend" in line.plain]
 
 
 def test_what_sites_wrote_does_not_steer_the_terminal(survival_report: RunReport) -> None:
