@@ -94,11 +94,7 @@ class LegoBlock(nn.Module):
 
     def latent(self, inputs: Inputs) -> Complex[Tensor, "B L D"]:
         """What the block knows about each patient, in the frequency domain."""
-        memory = self.remember(inputs)
-        latent_freq = self.trunk.start(len(inputs.held))
-        for pass_index in range(self.contract.depth):
-            latent_freq = self.trunk.read(latent_freq, memory, pass_index=pass_index)
-        return latent_freq
+        return self.trunk(self.remember(inputs))
 
     def forward(self, inputs: Inputs) -> Float[Tensor, "B K"]:
         """Predict from this modality alone."""

@@ -1,7 +1,7 @@
 """LegoFuse: blocks of several modalities become one model that some training may improve."""
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, final
 
 import torch
@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lego_core.block import LegoBlock
+from lego_core.gram import GramStatistics
 from lego_core.merge import LegoMerge, held_by_patient
 from lego_core.merging import WeightMerge
 from lego_core.records import Batch
@@ -30,6 +31,8 @@ class LegoFuse(nn.Module):
             They are copied: training the fused model leaves them as they are.
         order: `stack` or `weave`; the same for blocks of depth 1.
         heads: How the head is merged from the heads of the blocks, before training.
+        start: As in `LegoMerge`, for the heads.
+        grams: As in `LegoMerge`, for the heads.
 
     Shapes:
         batch    Batch of B patients, any non-empty subset of modalities each
@@ -49,10 +52,16 @@ class LegoFuse(nn.Module):
     """
 
     def __init__(
-        self, blocks: Iterable[LegoBlock], *, order: FuseOrder = "stack", heads: WeightMerge | None = None
+        self,
+        blocks: Iterable[LegoBlock],
+        *,
+        order: FuseOrder = "stack",
+        heads: WeightMerge | None = None,
+        start: Mapping[str, Tensor] | None = None,
+        grams: Mapping[str, GramStatistics] | None = None,
     ) -> None:
         super().__init__()
-        merge = LegoMerge(copy.deepcopy(list(blocks)), heads=heads)
+        merge = LegoMerge(copy.deepcopy(list(blocks)), heads=heads, start=start, grams=grams)
         self.order: FuseOrder = order
         self.blocks = merge.blocks
         self.head = copy.deepcopy(self.blocks.first.trunk.head)

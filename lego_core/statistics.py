@@ -78,7 +78,7 @@ class FeatureStatistics:
             raise DataError(f"There is no modality '{modality}' in this cohort. It has: {known}.")
         features = cohort.schemas[modality].features
         sums = torch.zeros(3, len(features), dtype=torch.float64)
-        for record in _training_part(cohort).holding(modality).records:
+        for record in training_part(cohort).holding(modality).records:
             values = record.modalities[modality].values.double()
             sums += torch.stack([(~values.isnan()).sum(0), values.nansum(0), values.square().nansum(0)])
         infinite = ~sums.isfinite().all(0)
@@ -122,7 +122,7 @@ class FeatureStatistics:
             ProtocolError: If a sum is absent, unknown, of the wrong length or not finite.
         """
         shapes = {name: (len(features),) for name in ("count", "total", "total_squares")}
-        return cls(features, **_read(tensors, shapes=shapes))
+        return cls(features, **read_sums(tensors, shapes=shapes))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -185,7 +185,7 @@ class OutcomeStatistics:
             ProtocolError: If counts are absent, unknown, of the wrong length or not finite.
         """
         shapes = {name: tuple(tensor.shape) for name, tensor in like.to_tensors().items()}
-        return cls(**_read(tensors, shapes=shapes))
+        return cls(**read_sums(tensors, shapes=shapes))
 
 
 def training_outcomes(cohort: Cohort, *, num_columns: int) -> Float32[Tensor, "N O"]:
@@ -194,11 +194,16 @@ def training_outcomes(cohort: Cohort, *, num_columns: int) -> Float32[Tensor, "N
     Raises:
         DataError: If patients were not yet given a part of the split.
     """
-    rows = [record.outcome.values for record in _training_part(cohort).records]
+    rows = [record.outcome.values for record in training_part(cohort).records]
     return torch.tensor(rows, dtype=torch.float32) if rows else torch.zeros(0, num_columns)
 
 
-def _training_part(cohort: Cohort) -> Cohort:
+def training_part(cohort: Cohort) -> Cohort:
+    """The patients who may be counted.
+
+    Raises:
+        DataError: If patients were not yet given a part of the split.
+    """
     undecided = sum(record.part is None for record in cohort.records)
     if undecided:
         raise DataError(
@@ -208,7 +213,12 @@ def _training_part(cohort: Cohort) -> Cohort:
     return cohort.part("train")
 
 
-def _read(tensors: Mapping[str, Tensor], *, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+def read_sums(tensors: Mapping[str, Tensor], *, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Read sums that travelled, in float64.
+
+    Raises:
+        ProtocolError: If a sum is absent, unknown, of the wrong size or not finite.
+    """
     found = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
     if found != dict(shapes):
         raise ProtocolError(

@@ -1,6 +1,6 @@
 """The trunk: all of a block that does not depend on its modality, and the contract on its sizes."""
 
-from typing import final
+from typing import Literal, final, get_args
 
 import torch
 from jaxtyping import Complex, Float
@@ -10,6 +10,14 @@ from torch import Tensor, nn
 from lego_core.attention import FeedForward, FrequencyCrossAttention, Memory
 from lego_core.component import Component
 from lego_core.spectral import normalise_spectrum, to_frequency, to_signal
+
+TrunkPart = Literal["latent", "attention", "feed-forward", "norms"]
+TRUNK_PARTS: tuple[TrunkPart, ...] = get_args(TrunkPart)
+PART_OF: dict[str, TrunkPart] = {
+    "latent": "latent",
+    "attentions": "attention",
+    "feed_forwards": "feed-forward",
+}
 
 
 @final
@@ -63,6 +71,10 @@ class Trunk(nn.Module):
     Args:
         contract: Sizes shared by all blocks of a run.
         num_outputs: Number of outputs K of the task.
+
+    Shapes:
+        memory   keys and values of B patients
+        returns  (B, L, D)  complex
     """
 
     def __init__(self, contract: LatentContract, num_outputs: int) -> None:
@@ -81,6 +93,22 @@ class Trunk(nn.Module):
             FeedForward(dim, factor=contract.feed_forward_factor, dropout=dropout) for _ in range(own)
         )
         self.head = Head(dim, num_outputs)
+
+    def forward(self, memory: Memory) -> Complex[Tensor, "B L D"]:
+        """Ask one modality as often as the contract says, beginning with the learned latent."""
+        latent_freq = self.start(len(memory.present))
+        for pass_index in range(self.depth):
+            latent_freq = self.read(latent_freq, memory, pass_index=pass_index)
+        return latent_freq
+
+    def parts(self) -> dict[str, TrunkPart]:
+        """Which part of the trunk every tensor belongs to; the head belongs to none."""
+        norms = {name for name, module in self.named_modules() if isinstance(module, nn.LayerNorm)}
+        names = [name for name, _ in self.named_parameters() if not name.startswith("head.")]
+        return {
+            name: "norms" if name.rpartition(".")[0] in norms else PART_OF[name.split(".")[0]]
+            for name in names
+        }
 
     def start(self, num_patients: int) -> Complex[Tensor, "B L D"]:
         """The spectrum of the learned initial latent, once per patient."""

@@ -14,7 +14,7 @@ OUTPUTS, INPUTS = 3, 4
 def layers(seed: int, *, blocks: int = 3, patients: int = 12):
     """Weights of a linear layer in several blocks, and what the layer was fed in each."""
     rng = np.random.default_rng(seed)
-    mixing = rng.normal(size=(blocks, INPUTS, INPUTS))  # inputs that hang together, in each block otherwise
+    mixing = np.eye(INPUTS) + 0.3 * rng.normal(size=(blocks, INPUTS, INPUTS))  # inputs that hang together
     return rng.normal(size=(blocks, OUTPUTS, INPUTS)), rng.normal(size=(blocks, patients, INPUTS)) @ mixing
 
 
