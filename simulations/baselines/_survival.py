@@ -1,0 +1,45 @@
+"""Outcomes and survival curves, between our bins of time and scikit-survival."""
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sksurv.util import Surv
+from torch import Tensor
+
+from lego_core.errors import PlanError
+from lego_core.records import Cohort
+from lego_core.tasks import Survival, Task
+from simulations.baselines._choosing import outcomes_of
+
+
+def times_and_events(cohort: Cohort) -> np.ndarray:
+    """Outcomes as scikit-survival takes them."""
+    times, events = outcomes_of(cohort).double().numpy().T
+    return Surv.from_arrays(events == 1, times)
+
+
+def by_risk(risk: Float[np.ndarray, "B"]) -> Float[Tensor, "B Q"]:
+    """A risk in the form in which a survival task ranks patients, to choose by."""
+    return torch.from_numpy(-risk).unsqueeze(1)
+
+
+def at_bin_ends(
+    curves: Float[np.ndarray, "B N"], times_days: Float[np.ndarray, "N"], *, task: Task
+) -> Float[np.ndarray, "B K"]:
+    """Read survival curves, steps at N times, at the end of each of the task's K bins.
+
+    A bin does not hold its upper edge, so the step at an edge belongs to the next bin; the
+    last bin, which never ends, is read after the last step.
+
+    Raises:
+        PlanError: If the task has no bins, or no edges between them yet.
+    """
+    edges = task.bin_edges_days if isinstance(task, Survival) else None
+    if edges is None:
+        raise PlanError(
+            f"Survival is read at the end of bins of time, and task '{task.kind}' has no edges between bins. "
+            "Let the group agree on them first (task.agree), or set task.bin-edges-days."
+        )
+    steps_before = np.searchsorted(times_days, (*edges, np.inf), side="left")
+    from_one = np.concatenate([np.ones((len(curves), 1)), curves], axis=1)
+    return from_one[:, steps_before]

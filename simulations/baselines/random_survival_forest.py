@@ -1,0 +1,60 @@
+"""A random survival forest on all features."""
+
+from typing import Annotated, ClassVar, Literal, final
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from sksurv.ensemble import RandomSurvivalForest as Forest
+
+from lego_core.records import Cohort
+from lego_core.tasks import Task
+from simulations.baselines._choosing import best_on
+from simulations.baselines._features import FeatureTable
+from simulations.baselines._on_features import AbstractOnFeatures, FittedOnFeatures
+from simulations.baselines._survival import at_bin_ends, times_and_events
+
+
+@final
+class RandomSurvivalForest(AbstractOnFeatures):
+    """Many trees, each grown on a resample of the patients, whose survival curves are averaged.
+
+    A split chooses from a random few of the features, as many as the square root of their number.
+    How small a leaf may be is chosen on validation patients.
+
+    Args:
+        trees: How many.
+        leaf_sizes: Fewest patients of a leaf to choose from, the largest first.
+
+    Source:
+        Ishwaran, Kogalur, Blackstone, Lauer. "Random Survival Forests." Annals of Applied
+        Statistics 2(3), 2008. doi:10.1214/08-AOAS169. scikit-survival's `RandomSurvivalForest`.
+    """
+
+    tasks: ClassVar[tuple[str, ...]] = ("survival",)
+
+    kind: Literal["random-survival-forest"] = "random-survival-forest"
+    trees: int = Field(default=200, ge=1)
+    leaf_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(20, 8, 3), min_length=1)
+
+    def _learn(
+        self, table: FeatureTable, train: Cohort, validation: Cohort, *, task: Task, seed: int
+    ) -> FittedOnFeatures:
+        rows, outcomes = table.filled(train), times_and_events(train)
+        forests = [self._forest(leaf, seed=seed).fit(rows, outcomes) for leaf in self.leaf_sizes]
+        chosen = forests[0]
+        if len(validation):
+            seen = table.filled(validation)
+            predictions = [torch.from_numpy(_curves(forest, seen, task=task)) for forest in forests]
+            chosen = forests[best_on(validation, predictions, task=task)]
+        nodes = sum(tree.tree_.node_count for tree in chosen.estimators_)
+        return FittedOnFeatures(table, lambda new: _curves(chosen, new, task=task), nodes)
+
+    def _forest(self, leaf: int, *, seed: int) -> Forest:
+        return Forest(n_estimators=self.trees, min_samples_leaf=leaf, max_features="sqrt", random_state=seed)
+
+
+def _curves(forest: Forest, rows: np.ndarray, *, task: Task) -> Float[np.ndarray, "B K"]:
+    curves = forest.predict_survival_function(rows, return_array=True)
+    return at_bin_ends(curves, forest.unique_times_, task=task)
