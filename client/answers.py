@@ -6,18 +6,21 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from client.site import Site
-from lego_core.assemble import build_block, build_fuse, build_models
+from lego_core.assemble import Ingredients, build_block, build_fuse, build_models
 from lego_core.block import LegoBlock
 from lego_core.errors import DataError
 from lego_core.evaluation import evaluate
 from lego_core.exchangeable import declared, exchanged, parts
 from lego_core.fuse import LegoFuse
+from lego_core.gram import GramStatistics
 from lego_core.protocol import (
     Agreement,
     AskBlockUpdate,
     AskFuseUpdate,
+    AskGrams,
     AskReport,
     AskStatistics,
+    Grams,
     Letter,
     ModalityOffer,
     Offer,
@@ -93,12 +96,33 @@ def fuse_update(site: Site, question: AskFuseUpdate, state: Mapping[str, Tensor]
         raise DataError(f"Plan '{site.plan.name}' has no [fuse], and the server asks for a fuse round.")
     paired = _in_agreed_form(site, agreement, question.modalities).with_several(question.modalities)
     blocks = [build_block(site.plan, agreement, name) for name in question.modalities]
-    fused = build_fuse(site.plan, blocks)
+    fused = build_fuse(site.plan, blocks, Ingredients.of_untrained(blocks))
     fused.load_state_dict(dict(state))
     settings = site.plan.training.model_copy(
         update={"epochs": fuse.local_epochs, "learning_rate": fuse.learning_rate}
     )
     return _answer(site, fused, paired, question=question, settings=settings)
+
+
+def grams(site: Site, question: AskGrams, state: Mapping[str, Tensor]) -> Letter:
+    """Give the sums of what the layers of a block are fed, over the site's training patients."""
+    modality, agreement = question.modality, question.agreement
+    cohort = _in_agreed_form(site, agreement, [modality])
+    train = len(cohort.part("train").holding(modality))
+    smallest = max(site.plan.evaluation.smallest_count, 2)
+    if train < smallest:
+        raise DataError(
+            f"Site '{site.file.name}' has {train} training patients with modality '{modality}', and sums "
+            f"over fewer than {smallest} would tell too much of each (key evaluation.smallest-count). "
+            "Nothing was sent; the merge goes on without this site."
+        )
+    block = build_block(site.plan, agreement, modality)
+    block.load_state_dict(dict(state))
+    tensors = GramStatistics.of(block, cohort).to_tensors()
+    letter = Grams(modality=modality).letter(tensors)
+    wanted = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
+    check_tensors(letter, wanted, sender=f"Site '{site.file.name}'")  # that is: refuse what is not finite
+    return letter
 
 
 def report(site: Site, question: AskReport, state: Mapping[str, Tensor]) -> Letter:

@@ -1,4 +1,4 @@
-"""One hospital's side of the federation: five questions, each answered by one letter.
+"""One hospital's side of the federation: six questions, each answered by one letter.
 
 A hospital starts Flower's SuperNode with `site-file` in its node configuration; on a laptop
 the simulation starts many nodes and numbers them. Everything else is the same. What leaves
@@ -13,7 +13,7 @@ from client import answers
 from client.gate import gate
 from client.records import read_letter, reply_with
 from client.site import Site
-from lego_core.protocol import AskBlockUpdate, AskFuseUpdate, AskReport, AskStatistics
+from lego_core.protocol import AskBlockUpdate, AskFuseUpdate, AskGrams, AskReport, AskStatistics
 
 app = ClientApp(mods=[gate])
 
@@ -45,6 +45,13 @@ def fuse_update(message: Message, context: Context) -> Message:
     letter = read_letter(message)
     answer = answers.fuse_update(_open(context), AskFuseUpdate.read(letter), letter.tensors)
     return reply_with(answer, message)
+
+
+@app.query("grams")
+def grams(message: Message, context: Context) -> Message:
+    """What are the layers of this block fed?"""
+    letter = read_letter(message)
+    return reply_with(answers.grams(_open(context), AskGrams.read(letter), letter.tensors), message)
 
 
 @app.evaluate("model")

@@ -1,10 +1,14 @@
 """The models that a plan and an agreement describe, built the same way at server, sites and readers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from torch import Tensor
 
 from lego_core.block import LegoBlock
 from lego_core.evaluation import ModelSet
 from lego_core.fuse import LegoFuse
+from lego_core.gram import GramStatistics
 from lego_core.merge import LegoMerge
 from lego_core.plan import RunPlan
 from lego_core.protocol import Agreement
@@ -22,20 +26,56 @@ def build_block(plan: RunPlan, agreement: Agreement, modality: str) -> LegoBlock
     )
 
 
-def build_merge(plan: RunPlan, blocks: Sequence[LegoBlock]) -> LegoMerge:
-    """The blocks, merged as the plan says."""
+@dataclass(frozen=True)
+class Ingredients:
+    """What merge methods may work with besides the blocks themselves.
+
+    Args:
+        start: The state of the trunk with which all blocks began.
+        grams: What the linear layers of each block are fed, by modality; empty if nobody asks.
+    """
+
+    start: Mapping[str, Tensor]
+    grams: Mapping[str, GramStatistics]
+
+    @classmethod
+    def of_untrained(cls, blocks: Sequence[LegoBlock]) -> "Ingredients":
+        """Stand-ins for weights that are about to be loaded: blocks at their start, sums of nobody."""
+        nobody = {block.modality: GramStatistics.of_nobody(block.trunk) for block in blocks}
+        return cls(blocks[0].trunk.state_dict(), nobody)
+
+
+def build_merge(
+    plan: RunPlan, blocks: Sequence[LegoBlock], ingredients: Ingredients | None = None
+) -> LegoMerge:
+    """The blocks, merged as the plan says.
+
+    Raises:
+        MergeError: If a merge method of the plan needs ingredients and there are none.
+    """
     return LegoMerge(
         blocks,
         latents=plan.merging.latents,
         heads=plan.merging.heads,
         modality_weights=plan.merging.weights_of([block.modality for block in blocks]),
+        trunk=plan.merging.trunk,
+        apart=plan.merging.apart,
+        start=ingredients and ingredients.start,
+        grams=ingredients and ingredients.grams,
     )
 
 
-def build_fuse(plan: RunPlan, blocks: Iterable[LegoBlock]) -> LegoFuse:
-    """The blocks, ready to be fused as the plan says."""
-    order = plan.fuse.order if plan.fuse else "stack"
-    return LegoFuse(blocks, order=order, heads=plan.merging.heads)
+def build_fuse(
+    plan: RunPlan, blocks: Iterable[LegoBlock], ingredients: Ingredients | None = None
+) -> LegoFuse:
+    """The blocks, each with its own trunk, ready to be fused as the plan says."""
+    return LegoFuse(
+        blocks,
+        order=plan.fuse.order if plan.fuse else "stack",
+        heads=plan.merging.heads,
+        start=ingredients and ingredients.start,
+        grams=ingredients and ingredients.grams,
+    )
 
 
 def build_models(
@@ -43,4 +83,6 @@ def build_models(
 ) -> ModelSet:
     """Untrained models of these modalities, for weights that are about to be loaded."""
     blocks = [build_block(plan, agreement, name) for name in modalities]
-    return ModelSet(build_merge(plan, blocks), build_fuse(plan, blocks) if with_fused else None)
+    stand_ins = Ingredients.of_untrained(blocks)
+    fused = build_fuse(plan, blocks, stand_ins) if with_fused else None
+    return ModelSet(build_merge(plan, blocks, stand_ins), fused)

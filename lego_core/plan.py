@@ -18,7 +18,7 @@ from lego_core.privacy import Privacy
 from lego_core.split import Split
 from lego_core.tasks import Task
 from lego_core.training import TrainingSettings
-from lego_core.trunk import LatentContract
+from lego_core.trunk import LatentContract, TrunkPart
 
 PLAN_FOLDERS = ("simulations/plans", "deploy/plans")
 
@@ -83,12 +83,31 @@ class Merging(Component):
     Args:
         latents: How latents become one.
         heads: How task heads become one.
+        trunk: How trunks become one, for all modalities; each block keeps its own if not given.
+        apart: Parts of a merged trunk that each block keeps to itself all the same: any of
+            `latent`, `attention`, `feed-forward`, `norms`.
         modality_weights: How much each modality counts; equal if not given.
     """
 
     latents: LatentMerge = HarmonicMean()
     heads: WeightMerge = Slerp()
+    trunk: WeightMerge | None = None
+    apart: tuple[TrunkPart, ...] = ()
     modality_weights: dict[str, float] | None = None
+
+    @model_validator(mode="after")
+    def _check_apart(self) -> "Merging":
+        if self.apart and self.trunk is None:
+            raise ValueError(
+                f"apart names {list(self.apart)} and no trunks are merged, so all parts stay apart; add "
+                "merging.trunk, or take apart out"
+            )
+        return self
+
+    @property
+    def needs_grams(self) -> bool:
+        """Whether a method asks what the linear layers of the blocks are fed."""
+        return self.heads.needs_grams or bool(self.trunk and self.trunk.needs_grams)
 
     def weights_of(self, modalities: Sequence[str]) -> dict[str, float] | None:
         """The weights of some modalities, or None for equal ones."""

@@ -144,6 +144,19 @@ class AskFuseUpdate(AbstractMessage):
 
 
 @final
+class AskGrams(AbstractMessage):
+    """Ask what the linear layers of a trained block are fed. Tensors: the block's whole state.
+
+    Args:
+        modality: Which block.
+    """
+
+    kind: ClassVar[str] = "query.grams"
+    agreement: Agreement
+    modality: str
+
+
+@final
 class AskReport(AbstractMessage):
     """Ask a site to evaluate. Tensors: the blocks it can use and, if there is one, the fused model.
 
@@ -270,6 +283,21 @@ class Update(AbstractMessage):
 
 
 @final
+class Grams(AbstractMessage):
+    """Sums over a site's training patients of what a block's linear layers are fed. Tensors: of
+    `GramStatistics`.
+
+    Reveals to the server: how many training patients have the modality, and per layer of
+    trunk and head the sum of x x^T over its inputs x: their mean square and how they hang
+    together, over no fewer patients than the plan's smallest count. Asked only where the
+    plan's merge method works with it.
+    """
+
+    kind: ClassVar[str] = "grams"
+    modality: str
+
+
+@final
 class ScoreRow(Component):
     """One score of one model on one set of patients kept apart.
 
@@ -343,9 +371,9 @@ class Refusal(AbstractMessage):
     public: str
 
 
-QUESTIONS = (AskOffer, AskStatistics, AskBlockUpdate, AskFuseUpdate, AskReport)
-ANSWERS = (Offer, Statistics, Progress, Update, SiteReport, Refusal)
-CARRY_TENSORS = frozenset({Statistics.kind, Update.kind})
+QUESTIONS = (AskOffer, AskStatistics, AskBlockUpdate, AskFuseUpdate, AskGrams, AskReport)
+ANSWERS = (Offer, Statistics, Progress, Update, Grams, SiteReport, Refusal)
+CARRY_TENSORS = frozenset({Statistics.kind, Update.kind, Grams.kind})
 
 
 def check_tensors(

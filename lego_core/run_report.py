@@ -11,7 +11,7 @@ from lego_core.mergeability import MergeabilityPair
 from lego_core.protocol import ChartRow
 from lego_core.recommendation import Recommendation
 
-Phase = Literal["offer", "agree", "blocks", "fuse", "evaluate"]
+Phase = Literal["offer", "agree", "blocks", "merge", "fuse", "evaluate"]
 
 
 @final

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
-from lego_core.assemble import build_block, build_fuse, build_merge, build_models
+from lego_core.assemble import Ingredients, build_block, build_fuse, build_merge, build_models
 from lego_core.block import LegoBlock
 from lego_core.errors import LegoError, RunError
 from lego_core.evaluation import EvaluationReport, ModelSet, pool
@@ -14,6 +14,7 @@ from lego_core.protocol import Agreement, AskReport, SiteReport
 from lego_core.run_report import LeftOut, SiteCharts
 from server.agreement import Agreed, agree
 from server.exchange import Exchange, Question
+from server.grams import gather_grams
 from server.learner import Learner
 from server.participants import Participant, gather
 from server.rounds import Phase, Rounds
@@ -38,6 +39,7 @@ class FederatedRun:
         self.learners: list[Learner] = []
         self.mergeability: list[MergeabilityPair] = []
         self.charts: list[SiteCharts] = []
+        self.ingredients: Ingredients | None = None
         self._agreed: Agreed | None = None
 
     @property
@@ -72,8 +74,9 @@ class FederatedRun:
         self.mergeability = forecast(trunks)
         pairs = [pair.model_dump() for pair in self.mergeability]
         names = [block.modality for block in blocks]
+        self.ingredients = self._gather_ingredients(blocks)
         self.exchange.log.write("merged", {"modalities": names, "mergeability": pairs})
-        return ModelSet(build_merge(self.plan, blocks))
+        return ModelSet(build_merge(self.plan, blocks, self.ingredients))
 
     def fuse(self, models: ModelSet) -> ModelSet:
         """Fine-tune the blocks together at the sites that hold paired patients, if the plan asks."""
@@ -91,7 +94,7 @@ class FederatedRun:
                 "several modalities. Invite one that has, or take [fuse] out of the plan."
             )
         blocks = [models.merged.blocks[name] for name in agreed.agreement.schemas]
-        fused = build_fuse(self.plan, blocks)
+        fused = build_fuse(self.plan, blocks, self.ingredients)
         self._train([Learner("fused", fused, members=members, plan=self.plan)], phase="fuse")
         return ModelSet(models.merged, fused)
 
@@ -131,6 +134,16 @@ class FederatedRun:
         """
         blocks = [learner for learner in self.learners if learner.name in self.plan.modalities]
         return max(blocks, key=lambda learner: learner.best_score).name
+
+    def _gather_ingredients(self, blocks: Sequence[LegoBlock]) -> Ingredients:
+        """What merge methods work with; sites are asked for sums only if the plan's methods need them."""
+        plan, grams = self.plan, {}
+        if plan.merging.needs_grams:
+            members = {learner.name: learner.members for learner in self.learners}
+            grams = gather_grams(
+                blocks, members, agreement=self.agreed.agreement, plan=plan, exchange=self.exchange
+            )
+        return Ingredients(self.learners[0].start, grams)
 
     def _train(self, learners: list[Learner], *, phase: Phase) -> None:
         self.learners += learners

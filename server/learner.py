@@ -41,8 +41,15 @@ class Learner:
         self.best_round = 0
         self.best_loss = float("inf")
         self.best_score = 0.0
+        self.start: dict[str, Tensor] = {}
         self._best_state = copy.deepcopy(model.state_dict())
         self._states: dict[str, ServerState] = {}
+        self.remember_start()
+
+    def remember_start(self) -> None:
+        """Take the trunk as it is now for the one that all blocks begin with, each to go its own way."""
+        if isinstance(self.model, LegoBlock):
+            self.start = copy.deepcopy(self.model.trunk.state_dict())
 
     def judge(self, progress: Sequence[Progress], *, may_be_kept: bool = True) -> float | None:
         """Take note of how the current weights did on the sites' validation patients.

@@ -103,6 +103,7 @@ class Rounds:
             learner.absorb(own[learner.name], parts_of_own=("own",) if in_seed_phase else None)
             if in_seed_phase:
                 learner.move("trunk", everyones)
+                learner.remember_start()
             learner.rounds = number
             waited = number - max(learner.best_round, self.plan.rounds.seed_rounds)
             learner.done = self.phase == "blocks" and waited > self.plan.rounds.patience

@@ -17,6 +17,7 @@ from rich.text import Text
 PHASES = {
     "offer": "asking sites what they hold",
     "blocks": "training blocks",
+    "merge": "merging",
     "fuse": "fusing",
     "evaluate": "evaluating",
 }

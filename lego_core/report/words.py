@@ -26,6 +26,7 @@ PHASE_NAMES: dict[Phase, str] = {
     "offer": "offer",
     "agree": "agreement",
     "blocks": "training of blocks",
+    "merge": "merging",
     "fuse": "training of the fused model",
     "evaluate": "evaluation",
 }

@@ -45,6 +45,8 @@ DAYS = 4321.125
 PLAN = """
 [fuse]
 rounds = 1
+[merging.heads]
+kind = "regmean"
 [simulation.data]
 patients = 170
 [[simulation.groups]]
@@ -156,7 +158,7 @@ def test_only_declared_kinds_of_letters_leave(overheard: Rehearsal, grid: type[L
 
 def test_list_of_what_may_leave_is_closed() -> None:
     assert [kind.__name__ for kind in ANSWERS] == [
-        "Offer", "Statistics", "Progress", "Update", "SiteReport", "Refusal",
+        "Offer", "Statistics", "Progress", "Update", "Grams", "SiteReport", "Refusal",
     ]  # fmt: skip
 
 

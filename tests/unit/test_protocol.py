@@ -19,10 +19,12 @@ from lego_core.protocol import (
     Agreement,
     AskBlockUpdate,
     AskFuseUpdate,
+    AskGrams,
     AskOffer,
     AskReport,
     AskStatistics,
     ChartRow,
+    Grams,
     Letter,
     ModalityOffer,
     Offer,
@@ -64,6 +66,7 @@ EXAMPLES: list[AbstractMessage] = [
         modalities=("clinical",),
         round=1,
     ),
+    AskGrams(agreement=AGREEMENT, modality="scan"),
     AskReport(agreement=AGREEMENT, modalities=("clinical", "scan"), with_fused=True),
     Offer(
         site="east",
@@ -78,6 +81,7 @@ EXAMPLES: list[AbstractMessage] = [
     Statistics(modality="clinical"),
     Progress(train_losses=(0.7, 0.5), validation_loss=13.25, validation_patients=20, seconds=0.125),
     Update(weight=40.0, progress=Progress(train_losses=(0.7,))),
+    Grams(modality="scan"),
     SiteReport(scores=(ROW,), charts=(CHART,), withheld=3),
     Refusal(declined=True, public="Site 'east' declines."),
 ]
@@ -169,7 +173,7 @@ def test_loss_that_is_not_finite_is_refused_by_name(key, loss):
 
 
 def test_finite_losses_pass():
-    EXAMPLES[7].check_finite(sender="Site 'east'")  # type: ignore[attr-defined]
+    EXAMPLES[8].check_finite(sender="Site 'east'")  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", ["../../etc", "", "a b", "-x", "<b>"])
@@ -190,7 +194,7 @@ def test_kinds_are_told_apart():
 
     assert len(set(kinds)) == len(kinds)
     assert all(re.fullmatch(r"(query|train|evaluate)\.[a-z]+", question.kind) for question in QUESTIONS)
-    assert {"statistics", "update"} == CARRY_TENSORS
+    assert {"statistics", "update", "grams"} == CARRY_TENSORS
 
 
 # ---- tensors -------------------------------------------------------------------------------
