@@ -97,14 +97,14 @@ def _too_few(judged: int) -> str:
 
 def _said(agreement: Sequence[RankAgreement], *, pairs: int) -> str:
     by_chance = all(one.p_value is None or one.p_value > 0.05 for one in agreement)
-    verdicts = "; ".join(f"{NAMES[one.measure]} {_verdict(one)}" for one in agreement)
+    verdicts = ", ".join(f"{NAMES[one.measure]} {_verdict(one)}" for one in agreement)
     return (
-        f"The forecast of mergeability, looked at afterwards over {pairs} pairs of blocks: {verdicts}."
-        f"{' So few pairs can fall into such an order by chance.' if by_chance else ''}"
+        f"The forecast of mergeability, looked at afterwards, ranked {pairs} pairs of blocks: {verdicts} "
+        f"(Kendall's tau and p).{' So few pairs can fall into such an order by chance.' if by_chance else ''}"
     )
 
 
 def _verdict(one: RankAgreement) -> str:
     if one.verdict == "unclear" or one.tau is None or one.p_value is None:
         return "could not be judged"
-    return f"ranked them {one.verdict} (Kendall's tau {one.tau:+.2f}, p = {one.p_value:.2f})"
+    return f"{one.verdict} ({one.tau:+.2f}, {one.p_value:.2f})"

@@ -90,9 +90,9 @@ def _pays(candidate: PooledScore, best: str) -> str:
 
 def _no_gain(candidate: PooledScore, best: str) -> str:
     return (
-        f"Recommended: the best block, {best}. Merging does not pay here: {_name(candidate)}, the best that "
-        f"sees every modality, gains {_written(candidate.paired_gain)} over it on "
-        f"{_patients(candidate, 'validation')}."
+        f"Recommended: the best block, {best}. Merging does not pay here, as far as "
+        f"{_patients(candidate, 'validation')} show: {_name(candidate)}, the best that sees all of them, "
+        f"gains {_written(candidate.paired_gain)} over it."
     )
 
 

@@ -17,7 +17,7 @@ class Split(Component):
 
     Args:
         train: Share that the models learn from.
-        validation: Share that decides when to stop and which block is best.
+        validation: Share that decides when to stop, which block is best, and whether merging pays.
         test: Share that nothing but the final evaluation sees.
     """
 

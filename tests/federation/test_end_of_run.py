@@ -79,7 +79,7 @@ def test_run_recommends_what_its_validation_shows(judged: Rehearsal) -> None:
     assert advice == recommend(report.results, modalities=("clinical", "blood"))
     assert advice.candidate is not None
     assert advice.gain is not None
-    assert f"on {advice.gain.patients} validation patients" in advice.sentence.lower()
+    assert f"{advice.gain.patients} validation patients with every modality" in advice.sentence
     assert advice.on_test is not None
     assert advice.on_test.patients == len(judged.patients(3).part("test"))
 

@@ -59,11 +59,9 @@ def test_forecast_is_right_where_nearer_pairs_gained_more():
 
 def test_verdict_is_said_with_tau_and_chance():
     assert judged([0.1, 0.2, 0.3], [0.05, 0.02, -0.01]).sentence == (
-        "The forecast of mergeability, looked at afterwards over 3 pairs of blocks: "
-        "SSD ranked them right (Kendall's tau +1.00, p = 0.33); "
-        "TSSD ranked them right (Kendall's tau +1.00, p = 0.33); "
-        "cosine ranked them right (Kendall's tau +1.00, p = 0.33); "
-        "L2 ranked them wrong (Kendall's tau -1.00, p = 0.33). "
+        "The forecast of mergeability, looked at afterwards, ranked 3 pairs of blocks: "
+        "SSD right (+1.00, 0.33), TSSD right (+1.00, 0.33), cosine right (+1.00, 0.33), "
+        "L2 wrong (-1.00, 0.33) (Kendall's tau and p). "
         "So few pairs can fall into such an order by chance."
     )
 

@@ -69,9 +69,9 @@ def test_gain_whose_interval_holds_zero_is_no_reason_to_merge():
 
     assert (chosen.method, chosen.modality, chosen.candidate) == ("block", "a", "merge")
     assert chosen.sentence == (
-        "Recommended: the best block, a. Merging does not pay here: the merged model, the best that sees "
-        "every modality, gains +0.004 (-0.020 to +0.030) over it on 120 validation patients with every "
-        "modality."
+        "Recommended: the best block, a. Merging does not pay here, as far as 120 validation patients with "
+        "every modality show: the merged model, the best that sees all of them, gains +0.004 (-0.020 to "
+        "+0.030) over it."
     )
 
 
