@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from lego_core.aggregation import TrimmedMean
 from lego_core.errors import PlanError
-from lego_core.plan import Participation, Rounds, RunPlan, find_plan, shipped_plans
+from lego_core.merging import RegMean, Ties
+from lego_core.plan import Merging, Participation, Rounds, RunPlan, find_plan, shipped_plans
 from lego_core.privacy import NoPrivacy
 
 PLAN = """
@@ -273,6 +274,37 @@ def test_weights_of_modalities_are_those_asked_for():
 
     assert plan.merging.weights_of(["scan"]) == {"scan": 2.0}
     assert RunPlan.parse(PLAN, where="x").merging.weights_of(["scan"]) is None
+
+
+def test_trunks_are_merged_as_the_plan_says_and_parts_stay_apart():
+    merging = {"trunk": {"kind": "regmean", "gamma": 0.5}, "apart": ["norms", "feed-forward"]}
+
+    plan = RunPlan.parse(changed("merging", to=merging), where="x")
+
+    assert plan.merging.trunk == RegMean(gamma=0.5)
+    assert plan.merging.apart == ("norms", "feed-forward")
+    assert plan.merging.needs_grams
+    assert RunPlan.model_validate(plan.to_plain()) == plan
+
+
+def test_gram_matrices_are_needed_by_trunk_or_heads():
+    assert Merging(heads=RegMean()).needs_grams
+    assert Merging(trunk=RegMean()).needs_grams
+    assert not Merging(trunk=Ties()).needs_grams
+
+
+def test_parts_cannot_stay_apart_of_trunks_that_are_not_merged():
+    with pytest.raises(
+        PlanError, match=r"apart names \['norms'\] and no trunks are merged.*add merging.trunk"
+    ):
+        RunPlan.parse(changed("merging", "apart", to=["norms"]), where="x")
+
+
+def test_a_part_that_trunks_do_not_have_is_refused_with_the_list():
+    merging = {"trunk": {"kind": "linear"}, "apart": ["norm"]}
+
+    with pytest.raises(PlanError, match=r"merging\.apart.*'latent', 'attention', 'feed-forward' or 'norms'"):
+        RunPlan.parse(changed("merging", to=merging), where="x")
 
 
 def test_rounds_may_all_be_seed_rounds():
