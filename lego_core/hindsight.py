@@ -12,6 +12,7 @@ from lego_core.evaluation import PairMerge
 from lego_core.mergeability import Measure, MergeabilityPair
 
 FEWEST_PAIRS = 3  # two pairs are in one order or the other
+CLEAR = 1 / 3  # two of three comparisons fall out the same way
 NAMES: dict[Measure, str] = {
     "sign_dissimilarity": "SSD",
     "truncated_sign_dissimilarity": "TSSD",
@@ -29,7 +30,8 @@ class RankAgreement(Component):
         tau: Kendall's rank correlation between nearness and gain, 1 if the nearer pair always
             gained more; absent if the measure or the gains do not differ.
         p_value: How often chance alone is as far from 0, either way.
-        verdict: `right` above 0, `wrong` below, `unclear` otherwise.
+        verdict: `right` if two of three comparisons or more came out as forecast, `wrong` if as
+            many came out the other way, `unclear` otherwise.
 
     Source:
         Kendall. "A New Measure of Rank Correlation." Biometrika 1938.
@@ -79,7 +81,8 @@ def _agreement(measure: Measure, distances: Sequence[float], gains: Sequence[flo
     tau, p_value = map(float, kendalltau([-distance for distance in distances], gains))
     if isnan(tau):
         return RankAgreement(measure=measure, tau=None, p_value=None, verdict="unclear")
-    verdict = "right" if tau > 0 else "wrong" if tau < 0 else "unclear"
+    is_clear = abs(tau) >= CLEAR - 1e-9
+    verdict = "unclear" if not is_clear else "right" if tau > 0 else "wrong"
     return RankAgreement(measure=measure, tau=tau, p_value=p_value, verdict=verdict)
 
 
@@ -105,6 +108,5 @@ def _said(agreement: Sequence[RankAgreement], *, pairs: int) -> str:
 
 
 def _verdict(one: RankAgreement) -> str:
-    if one.verdict == "unclear" or one.tau is None or one.p_value is None:
-        return "could not be judged"
-    return f"{one.verdict} ({one.tau:+.2f}, {one.p_value:.2f})"
+    said = "could not be judged" if one.verdict == "unclear" else one.verdict
+    return said if one.tau is None else f"{said} ({one.tau:+.2f}, {one.p_value:.2f})"

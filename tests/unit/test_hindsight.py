@@ -66,6 +66,18 @@ def test_verdict_is_said_with_tau_and_chance():
     )
 
 
+@pytest.mark.parametrize(
+    ("gains", "verdict"), [([3, 1, 2], "right"), ([1, 3, 2], "wrong"), ([2, 3, 4, 1], "unclear")]
+)
+def test_two_comparisons_of_three_must_fall_out_the_same_way(gains, verdict):
+    found = judged([0.1, 0.2, 0.3, 0.4][: len(gains)], [float(gain) for gain in gains])
+
+    assert found.agreement[0].verdict == verdict
+    assert taus(found)["sign_dissimilarity"] == pytest.approx(
+        {"right": 1, "wrong": -1, "unclear": 0}[verdict] / 3
+    )
+
+
 def test_chance_is_not_blamed_for_what_it_hardly_does():
     assert "chance" not in judged([0.1, 0.2, 0.3, 0.4, 0.5, 0.6], [6.0, 5.0, 4.0, 3.0, 2.0, 1.0]).sentence
 
