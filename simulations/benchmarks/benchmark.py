@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lego_core.errors import LegoError
+from lego_core.errors import LegoError, RunError
 from lego_core.plan import RunPlan
+from simulations.baselines import BASELINES
 from simulations.benchmarks.blocks import Bench, check_finite
-from simulations.benchmarks.methods import BASELINES, block_name, is_baseline
+from simulations.benchmarks.methods import baseline_name, block_name, is_baseline
 from simulations.benchmarks.protocol import Place, Protocol, Trial
 from simulations.benchmarks.store import Answer, Record, Store
 from simulations.benchmarks.subject import Source, Subject, open_subject
@@ -140,9 +141,14 @@ def _baseline(method: str, bench: Bench) -> Answer:
     """Train a baseline on pooled, paired patients."""
     started = time.monotonic()
     trial, task = bench.trial, bench.task
-    fitted = BASELINES[method.removeprefix("baseline:")].fit(
-        trial.train, trial.validation, task=task, settings=bench.plan.training, seed=trial.seed
-    )
-    test, validation = (check_finite(fitted.predict(part)) for part in (trial.test, trial.validation))
+    baseline = BASELINES[method.removeprefix(baseline_name(""))]
+    try:
+        fitted = baseline.fit(
+            trial.train, trial.validation, task=task, settings=bench.plan.training, seed=trial.seed
+        )
+        said = [fitted.predict(part) for part in (trial.test, trial.validation)]
+    except (ArithmeticError, ValueError) as error:  # what numerical libraries raise if a fit goes wrong
+        raise RunError(f"{type(error).__name__}: {error}") from error
+    test, validation = (check_finite(predictions) for predictions in said)
     record = Record(seconds=time.monotonic() - started, parameters=fitted.num_parameters)
     return Answer(test, validation, record)

@@ -16,7 +16,7 @@ RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Tested:
+class Scored:
     """The patients of a trial's test, by their row in the cohort, and what became of them."""
 
     rows: Float[np.ndarray, "B"]
@@ -54,7 +54,7 @@ class Bootstrap:
 
     def __init__(
         self,
-        tested: Mapping[Place, Tested],
+        tested: Mapping[Place, Scored],
         *,
         patients: int,
         task: Task,

@@ -1,11 +1,6 @@
 """The whole of `bench quality`: what is there is kept, what is missing is computed, all is shown."""
 
-import platform
-import shlex
-import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
@@ -14,16 +9,16 @@ from rich.text import Text
 from lego_core.errors import LegoError
 from simulations.benchmarks.benchmark import Benchmark
 from simulations.benchmarks.figure import draw_forest
-from simulations.benchmarks.methods import choose_methods
+from simulations.benchmarks.methods import choose_methods, unfit_baselines
 from simulations.benchmarks.progress import Progress
 from simulations.benchmarks.protocol import Protocol
-from simulations.benchmarks.results import Results, compute_methods, describe_protocol, plan_rule
+from simulations.benchmarks.results import Results
 from simulations.benchmarks.store import write_whole
 from simulations.benchmarks.subject import Source, open_subject
+from simulations.benchmarks.summary import describe_protocol, summarise
 from simulations.benchmarks.table import markdown, remarks, terminal
 from simulations.benchmarks.workers import run_jobs
 
-LIBRARIES = ("torch", "numpy", "scikit-learn", "scikit-survival")
 PIPE_WIDTH = 200
 STOPPED = 130
 
@@ -44,7 +39,8 @@ def run_quality(
         console = Console(width=PIPE_WIDTH)
     try:
         subject = open_subject(source)
-        wanted = choose_methods(methods, modalities=subject.modalities)
+        unfit = unfit_baselines(subject.cohort, task=subject.plan.task)
+        wanted = choose_methods(methods, modalities=subject.modalities, unfit=unfit)
         protocol = Protocol.for_cohort(len(subject.cohort), repeats=repeats, seed=seed, quick=quick)
         benchmark = Benchmark(source=source, protocol=protocol, quick=quick, folder=folder)
         benchmark.store.claim(benchmark.settings())
@@ -52,7 +48,7 @@ def run_quality(
             console.print(Text(note), soft_wrap=True)
         console.print(Text(describe_protocol(benchmark)), soft_wrap=True)
         _run_missing(benchmark, wanted, processes=processes, console=console)
-        _publish(_results(benchmark, wanted), folder, console=console)
+        _publish(summarise(benchmark, wanted), folder, console=console)
     except LegoError as error:
         for line in filter(None, (error.public, error.local)):
             Console(stderr=True).print(Text(line), soft_wrap=True)
@@ -68,21 +64,6 @@ def _run_missing(benchmark: Benchmark, wanted: Sequence[str], *, processes: int,
     if jobs:
         with Progress(jobs, processes=processes, console=console) as progress:
             run_jobs(benchmark, jobs, processes=processes, progress=progress)
-
-
-def _results(benchmark: Benchmark, wanted: Sequence[str]) -> Results:
-    return Results(
-        dataset=benchmark.subject.name,
-        metric=benchmark.plan.task.metric,
-        methods=compute_methods(benchmark, wanted),
-        default_rule=plan_rule(benchmark),
-        protocol=describe_protocol(benchmark),
-        notes=benchmark.subject.notes,
-        quick=benchmark.quick,
-        command=shlex.join(["python", "-m", "simulations", *sys.argv[1:]]),
-        date=datetime.now(UTC).date().isoformat(),
-        versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
-    )
 
 
 def _publish(results: Results, folder: Path, *, console: Console) -> None:

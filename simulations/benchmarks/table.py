@@ -28,7 +28,7 @@ FAMILIES = {
 
 def markdown(results: Results) -> str:
     """The table with a line on how it was made, and what went wrong."""
-    lines = [f"### {results.dataset}: {results.metric}", "", results.protocol, *results.notes]
+    lines = [f"### {results.dataset}: {results.metric}", "", results.protocol]
     if results.quick:
         lines.append("**A quick look: few trials, little training. Do not quote it.**")
     lines += ["", _row(HEADINGS), _row(["---", *("---:" for _ in HEADINGS[1:])])]
@@ -86,7 +86,8 @@ def cells(name: str, row: MethodResult, results: Results) -> list[str]:
 
 
 def remarks(results: Results) -> Iterator[str]:
-    """What the numbers do not tell: which block was chosen, what failed."""
+    """What the numbers do not tell: which block was chosen, what was left out, what failed."""
+    yield from results.notes
     for name, row in results.methods.items():
         if row.chosen:
             times = ", ".join(f"{modality} {count} times" for modality, count in row.chosen.items())

@@ -1,0 +1,152 @@
+"""From the predictions of all trials to numbers: means, intervals, gains."""
+
+import platform
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from statistics import fmean, stdev
+
+import torch
+from torch import Tensor
+
+from lego_core.records import collate
+from simulations.benchmarks.benchmark import Benchmark
+from simulations.benchmarks.bootstrap import Bootstrap, Means, Scored, interval
+from simulations.benchmarks.methods import BEST_BLOCK, ENSEMBLE, all_methods, unfit_baselines
+from simulations.benchmarks.protocol import Place, is_mostly_complete
+from simulations.benchmarks.results import Gain, MethodResult, Results, Verdict
+from simulations.benchmarks.rules import default_rule
+from simulations.benchmarks.store import Record, Store
+
+LIBRARIES = ("torch", "numpy", "scikit-learn", "scikit-survival")
+
+
+def summarise(benchmark: Benchmark, wanted: Sequence[str]) -> Results:
+    """Everything there is to tell of a benchmark whose trials are done.
+
+    Args:
+        benchmark: The benchmark.
+        wanted: Methods to score; others that have finished every trial are scored as well.
+    """
+    subject, task = benchmark.subject, benchmark.plan.task
+    unfit = unfit_baselines(subject.cohort, task=task)
+    left_out = [f"{name} is left out. {reason}" for name, reason in unfit.items()]
+    return Results(
+        dataset=subject.name,
+        metric=task.metric,
+        methods=_score_methods(benchmark, wanted),
+        default_rule=_plan_rule(benchmark),
+        protocol=describe_protocol(benchmark),
+        notes=(*subject.notes, *left_out),
+        quick=benchmark.quick,
+        command=shlex.join(["python", "-m", "simulations", *sys.argv[1:]]),
+        date=datetime.now(UTC).date().isoformat(),
+        versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
+    )
+
+
+def describe_protocol(benchmark: Benchmark) -> str:
+    """How the results were made, in two or three sentences."""
+    protocol, subject = benchmark.protocol, benchmark.subject
+    patients = f"{len(subject.cohort):,} patients"
+    if protocol.folds == 1:
+        how = f"{patients}, split by patient into 70/15/15 %, {protocol.repeats} times"
+    else:
+        how = f"{patients}, {protocol.folds}-fold cross-validation by patient, {protocol.repeats} times"
+    if protocol.trials_per_repeat < protocol.folds:
+        how += f" (only {protocol.trials_per_repeat} of the folds)"
+    tested = (
+        "Scored are the test patients who hold every modality."
+        if is_mostly_complete(subject.cohort)
+        else "Scored are all test patients; a block is scored on those who hold its modality, and a gain "
+        "on the patients of whom both methods say something."
+    )
+    return (
+        f"{how}, stratified by outcome. In the training of blocks every patient contributes one modality "
+        f"only; fused models and baselines see all training patients with everything they hold. {tested}"
+    )
+
+
+def _score_methods(benchmark: Benchmark, wanted: Sequence[str]) -> dict[str, MethodResult]:
+    """Score every method that has finished all trials; of others, those that are wanted."""
+    store, places = benchmark.store, benchmark.protocol.places
+    bootstrap = _bootstrap(benchmark)
+    names = [
+        name
+        for name in all_methods(benchmark.subject.modalities)
+        if name in wanted or all(store.has(place, name) for place in places)
+    ]
+    records = {name: _records(store, name, places) for name in names}
+    said = {name: _predictions(store, name, records[name]) for name in names}
+    return {
+        name: _result(
+            bootstrap.means(said[name]),
+            records[name],
+            gains={other: _gain(bootstrap, said[name], said.get(other)) for other in (BEST_BLOCK, ENSEMBLE)},
+        )
+        for name in names
+    }
+
+
+def _plan_rule(benchmark: Benchmark) -> str | None:
+    """The method that is the plan's own way to merge."""
+    rule = default_rule(benchmark.plan.merging)
+    return rule and f"merge:{rule}"
+
+
+def _bootstrap(benchmark: Benchmark) -> Bootstrap:
+    cohort = benchmark.subject.cohort
+    row_of = {record.patient_id: row for row, record in enumerate(cohort.records)}
+    tested: dict[Place, Scored] = {}
+    for place in benchmark.protocol.places:
+        records = benchmark.trial(place).test.records
+        rows = torch.tensor([row_of[record.patient_id] for record in records]).numpy()
+        tested[place] = Scored(rows, collate(records, {}).outcomes)
+    seed = benchmark.protocol.seed
+    return Bootstrap(tested, patients=len(cohort), task=benchmark.plan.task, seed=seed)
+
+
+def _records(store: Store, name: str, places: Sequence[Place]) -> dict[Place, Record]:
+    return {place: store.record(place, name) for place in places if store.has(place, name)}
+
+
+def _predictions(store: Store, name: str, records: Mapping[Place, Record]) -> dict[Place, Tensor]:
+    return {
+        place: store.predictions(place, name)[0] for place, record in records.items() if not record.failed
+    }
+
+
+def _gain(
+    bootstrap: Bootstrap, own: Mapping[Place, Tensor], other: Mapping[Place, Tensor] | None
+) -> Gain | None:
+    if other is None or other is own:
+        return None
+    ours, theirs = bootstrap.difference(own, other)
+    if ours.mean is None or theirs.mean is None:
+        return None
+    low, high = interval(ours.resampled - theirs.resampled)
+    verdict: Verdict = "above" if low > 0 else "below" if high < 0 else "no difference"
+    return Gain(mean=ours.mean - theirs.mean, ci95=(low, high), verdict=verdict)
+
+
+def _result(
+    means: Means, records: Mapping[Place, Record], *, gains: Mapping[str, Gain | None]
+) -> MethodResult:
+    known = [value for value in means.per_repeat if value is not None]
+    worked = [record for record in records.values() if not record.failed]
+    chosen = [record.chosen for record in worked if record.chosen]
+    return MethodResult(
+        mean=means.mean,
+        sd=stdev(known) if len(known) > 1 else None,
+        ci95=interval(means.resampled) if means.mean is not None else None,
+        per_repeat=means.per_repeat,
+        seconds=fmean(record.seconds for record in worked) if worked else None,
+        parameters=round(fmean(record.parameters for record in worked)) if worked else None,
+        gain_over_best_block=gains[BEST_BLOCK],
+        gain_over_ensemble=gains[ENSEMBLE],
+        trials=len(worked),
+        chosen={name: chosen.count(name) for name in sorted(set(chosen))},
+        failed=tuple(f"{place}: {record.failed}" for place, record in records.items() if record.failed),
+    )
