@@ -116,7 +116,7 @@ def test_run_goes_the_whole_way(whole: Rehearsal) -> None:
     assert [name for name, after in pairwise([*events, ""]) if name != after] == [
         "run-started", "offer", "agreed", "round-started", "answered", "round-finished", "round-started",
         "answered", "round-finished", "block-finished", "merged", "round-started", "answered",
-        "round-finished", "block-finished", "round-started", "evaluated", "finished",
+        "round-finished", "block-finished", "round-started", "evaluated", "recommended", "finished",
     ]  # fmt: skip
 
 
