@@ -39,13 +39,19 @@ from lego_core.datasets._synthetic_outcomes import (
     SyntheticSurvival,
 )
 from lego_core.errors import DataError, LegoError, PlanError
+from lego_core.records import Inputs, Tokens
 from lego_core.tasks import Classification, MultiLabel, Survival, Task
-from simulations.baselines import BASELINES, AbstractBaseline, Baseline, Fitted
+from simulations.baselines import BASELINES, AbstractBaseline, Baseline, Fitted, MultiModN
 from simulations.baselines._choosing import outcomes_of
 from simulations.baselines._features import FeatureTable
+from simulations.baselines._networks import FittedNetwork
+from simulations.baselines._pooling import GatedAttention
 from simulations.baselines._survival import at_bin_ends
+from simulations.baselines._tokens import ChunkTokens
+from simulations.baselines.late_bilinear import FullProduct, LowRankProduct
 
-SETTINGS = TrainingSettings(epochs=25, batch_size=32, learning_rate=3e-3, patience=25)
+SETTINGS = TrainingSettings(epochs=8, batch_size=32, learning_rate=5e-3)
+ONE_EPOCH = TrainingSettings(epochs=1, learning_rate=3e-3)
 TASKS: dict[str, tuple[Task, SyntheticOutcome]] = {
     "survival": (Survival(), SyntheticSurvival()),
     "two classes": (Classification(classes=("no", "yes")), SyntheticClass()),
@@ -58,8 +64,11 @@ MODALITIES: dict[str, SyntheticModality] = {
     "slides": SyntheticBag(features=4, largest=6, noise=0.3, telling=0.8, absent=0.3),
     "scan": SyntheticImage(size=(6, 6), noise=0.3, absent=0.3),
 }
+SMALLER = {"random-survival-forest": {"trees": 30}, "gradient-boosting": {"max_trees": 60}}
+SMALL = {kind: one.model_copy(update=SMALLER.get(kind, {})) for kind, one in BASELINES.items()}
 every_baseline = pytest.mark.parametrize("kind", BASELINES)
 every_task = pytest.mark.parametrize("name", TASKS)
+two_tasks = pytest.mark.parametrize("name", ["survival", "two classes"])
 
 
 @cache
@@ -72,24 +81,30 @@ def patients(name: str, *, count: int = 200) -> tuple[Cohort, Cohort, Cohort, Ta
     return train, validation, test, task.agree(task.summarise(train))
 
 
-def fit(kind: str, name: str, *, seed: int = 0) -> Fitted:
-    train, validation, _, task = patients(name)
-    return fit_on(BASELINES[kind], train, validation, task=task, seed=seed)
-
-
 def fit_on(
-    baseline: AbstractBaseline, train: Cohort, validation: Cohort, *, task: Task, seed: int = 0
+    baseline: AbstractBaseline,
+    train: Cohort,
+    validation: Cohort,
+    *,
+    task: Task,
+    settings: TrainingSettings = ONE_EPOCH,
+    seed: int = 0,
 ) -> Fitted:
-    return baseline.fit(train, validation, task=task, settings=SETTINGS, seed=seed)
+    return baseline.fit(train, validation, task=task, settings=settings, seed=seed)
 
 
 @cache
-def fitted(kind: str, name: str) -> tuple[Fitted, Cohort, Task]:
+def fitted(kind: str, name: str, *, settings: TrainingSettings = ONE_EPOCH) -> tuple[Fitted, Cohort, Task]:
     """A trained baseline, the test patients and the task; skips what the baseline does not learn."""
-    train, _, test, task = patients(name)
-    if BASELINES[kind].unfit_for(train, task=task):
+    train, validation, test, task = patients(name)
+    if SMALL[kind].unfit_for(train, task=task):
         pytest.skip("another kind of task")
-    return fit(kind, name), test, task
+    return fit_on(SMALL[kind], train, validation, task=task, settings=settings), test, task
+
+
+def task_of(kind: str) -> str:
+    """The name of a task that the baseline learns."""
+    return "two classes" if kind == "logistic-regression" else "survival"
 
 
 # ---- the promises -------------------------------------------------------------------------------
@@ -100,10 +115,10 @@ def test_every_baseline_can_be_named_in_settings():
         assert TypeAdapter[Baseline](Baseline).validate_python({"kind": kind}) == baseline
 
 
-@every_task
+@two_tasks
 @every_baseline
 def test_a_strong_signal_is_learned(kind: str, name: str):
-    model, test, task = fitted(kind, name)
+    model, test, task = fitted(kind, name, settings=SETTINGS)
 
     assert task.score(model.predict(test), outcomes_of(test)).value > 0.65
     assert model.num_parameters > 0
@@ -127,8 +142,8 @@ def test_predictions_have_the_form_of_the_task(kind: str, name: str):
         assert predictions.shape == (len(test), 2)
 
 
+@two_tasks
 @every_baseline
-@pytest.mark.parametrize("name", ["survival", "two classes"])
 def test_company_and_order_of_patients_do_not_change_a_prediction(kind: str, name: str):
     model, test, _ = fitted(kind, name)
     order = torch.randperm(len(test), generator=torch.Generator().manual_seed(0)).tolist()[:20]
@@ -138,8 +153,8 @@ def test_company_and_order_of_patients_do_not_change_a_prediction(kind: str, nam
     torch.testing.assert_close(shuffled, model.predict(test)[order], rtol=1e-3, atol=1e-4)
 
 
+@two_tasks
 @every_baseline
-@pytest.mark.parametrize("name", ["survival", "two classes"])
 def test_patients_with_one_modality_alone_are_predicted(kind: str, name: str):
     model, test, _ = fitted(kind, name)
 
@@ -149,26 +164,25 @@ def test_patients_with_one_modality_alone_are_predicted(kind: str, name: str):
         assert len(predictions) == len(test.only(modality))
 
 
+@two_tasks
 @every_baseline
-@pytest.mark.parametrize("name", ["survival", "two classes"])
 def test_one_seed_gives_one_model(kind: str, name: str):
     model, test, _ = fitted(kind, name)
+    train, validation, _, task = patients(name)
 
-    torch.testing.assert_close(fit(kind, name).predict(test), model.predict(test), rtol=0, atol=0)
+    again = fit_on(SMALL[kind], train, validation, task=task)
+
+    torch.testing.assert_close(again.predict(test), model.predict(test), rtol=0, atol=0)
 
 
 @every_baseline
 def test_features_may_outnumber_patients_and_some_may_be_constant_or_never_measured(kind: str):
-    for name in ("survival", "two classes"):
-        train, validation, _, task = patients(name)
-        if BASELINES[kind].unfit_for(train, task=task):
-            continue
-        wide_train, wide_validation = _widened(train), _widened(validation)
-        settings = SETTINGS.model_copy(update={"epochs": 1})
+    train, validation, _, task = patients(task_of(kind))
+    wide_train, wide_validation = _widened(train), _widened(validation)
 
-        model = BASELINES[kind].fit(wide_train, wide_validation, task=task, settings=settings, seed=0)
+    model = fit_on(SMALL[kind], wide_train, wide_validation, task=task)
 
-        assert model.predict(wide_validation).isfinite().all()
+    assert model.predict(wide_validation).isfinite().all()
 
 
 @every_baseline
@@ -188,8 +202,7 @@ def test_outcomes_that_are_all_alike_are_refused_with_a_sentence(kind: str):
 
 @every_baseline
 def test_a_patient_with_no_modality_is_refused_with_a_sentence(kind: str):
-    name = "survival" if kind != "logistic-regression" else "two classes"
-    model, test, _ = fitted(kind, name)
+    model, test, _ = fitted(kind, task_of(kind))
     empty = test.keep([replace(test.records[0], modalities={})])
 
     with pytest.raises(DataError, match="1 of 1 patients have none of the modalities"):
@@ -198,13 +211,20 @@ def test_a_patient_with_no_modality_is_refused_with_a_sentence(kind: str):
 
 @every_baseline
 def test_without_validation_patients_it_is_trained_all_the_same(kind: str):
-    name = "survival" if kind != "logistic-regression" else "two classes"
-    train, validation, test, task = patients(name)
-    settings = SETTINGS.model_copy(update={"epochs": 1})
+    train, validation, test, task = patients(task_of(kind))
 
-    model = BASELINES[kind].fit(train, validation.keep([]), task=task, settings=settings, seed=0)
+    model = fit_on(SMALL[kind], train, validation.keep([]), task=task)
 
     assert model.predict(test).isfinite().all()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["three classes", "labels"])
+@every_baseline
+def test_a_strong_signal_in_several_answers_is_learned(kind: str, name: str):
+    model, test, task = fitted(kind, name, settings=SETTINGS)
+
+    assert task.score(model.predict(test), outcomes_of(test)).value > 0.65
 
 
 def test_a_task_that_is_not_learned_is_refused_with_a_sentence():
@@ -356,3 +376,108 @@ def test_survival_is_read_before_an_edge_and_after_the_last_step():
 def test_bins_without_edges_are_refused_with_a_sentence():
     with pytest.raises(LegoError, match="no edges between bins"):
         at_bin_ends(np.ones((1, 2)), np.array([1.0, 2.0]), task=Survival())
+
+
+def test_what_weighs_instances_is_unfit_for_tables_alone_and_what_guides_for_one_modality():
+    train, _, task, _, _ = tables_only("survival")
+
+    assert "all modalities here are tables" in str(BASELINES["attention-mil"].unfit_for(train, task=task))
+    assert "the modalities are ['table']" in str(BASELINES["mcat"].unfit_for(train, task=task))
+    lost = BASELINES["mcat"].model_copy(update={"guide": "lost"})
+    assert "Its guide is to be 'lost'" in str(lost.unfit_for(patients("survival")[0], task=task))
+
+
+def test_attention_weights_are_a_share_of_the_present_tokens(rng: torch.Generator):
+    present = torch.tensor([[True, True, False], [True, False, False]])
+    tokens = Tokens(torch.randn(2, 3, 8, generator=rng), present)
+
+    weights = GatedAttention(8).weights(tokens)
+
+    torch.testing.assert_close(weights.sum(dim=1), torch.ones(2))
+    assert (weights[~present] == 0).all()
+    assert (weights[present] > 0).all()
+
+
+def test_attention_over_instances_does_not_ask_for_their_order():
+    model, test, _ = fitted("attention-mil", "survival")
+
+    def reversed_slides(record: PatientRecord) -> PatientRecord:
+        slides = Measurement(record.modalities["slides"].values.flip(0))
+        return replace(record, modalities={**record.modalities, "slides": slides})
+
+    having = test.holding("slides")
+    turned = having.keep(reversed_slides(record) for record in having.records)
+
+    torch.testing.assert_close(model.predict(turned), model.predict(having), rtol=1e-4, atol=1e-5)
+
+
+def test_two_factors_are_fused_by_their_outer_product_with_ones(rng: torch.Generator):
+    first, second = torch.randn(4, 3, generator=rng), torch.randn(4, 3, generator=rng)
+    fusion = FullProduct(2, 3, 5)
+    weights = fusion.linear.weight.detach().numpy().reshape(5, 4, 4)
+    one, other = (np.hstack([factor.numpy(), np.ones((4, 1))]) for factor in (first, second))
+
+    by_hand = np.einsum("bi,bj,kij->bk", one, other, weights) + fusion.linear.bias.detach().numpy()
+
+    np.testing.assert_allclose(fusion([first, second]).detach(), by_hand, rtol=1e-4, atol=1e-5)
+
+
+def test_a_product_of_low_rank_is_the_full_product_with_weights_of_that_rank(rng: torch.Generator):
+    factors = [torch.randn(4, 2, generator=rng) for _ in range(3)]
+    fusion = LowRankProduct(3, 2, 5, rank=2)
+    with torch.no_grad():
+        fusion.weights.normal_(generator=rng)
+        fusion.bias.normal_(generator=rng)
+    a, b, c = fusion.weights.detach().numpy()
+    weights = np.einsum("r,rik,rjk,rlk->kijl", fusion.ranks.detach().numpy(), a, b, c)
+    ones = [np.hstack([factor.numpy(), np.ones((4, 1))]) for factor in factors]
+
+    by_hand = np.einsum("bi,bj,bl,kijl->bk", *ones, weights) + fusion.bias.detach().numpy()
+
+    np.testing.assert_allclose(fusion(factors).detach(), by_hand, rtol=1e-4, atol=1e-4)
+
+
+def test_multimodn_learns_from_every_decoding_and_predicts_from_the_last():
+    task, outcomes = TASKS["two classes"][0], torch.tensor([[1.0], [0.0]])
+    logits = torch.tensor([[0.0, 1.0, 2.0], [0.0, -1.0, 3.0]])
+    each = [task.loss(logits[:, step : step + 1], outcomes) for step in range(3)]
+
+    assert MultiModN().loss(task)(logits, outcomes).item() == pytest.approx(sum(map(float, each)) / 3)
+    model, test, _ = fitted("multimodn", "two classes")
+    alone = test.holding("clinical").only("clinical")
+    assert model.predict(alone).std(dim=0).min() > 0
+
+
+@pytest.mark.parametrize("kind", ["healnet", "multimodn"])
+def test_a_modality_that_is_skipped_leaves_no_trace(kind: str):
+    model, test, _ = fitted(kind, "survival")
+    assert isinstance(model, FittedNetwork)
+    alone = test.holding("clinical").only("clinical")
+    before = model.predict(alone)
+
+    with torch.no_grad():
+        for name, weight in model.network.named_parameters():
+            if "scan" in name:
+                weight.add_(1.0)
+
+    torch.testing.assert_close(model.predict(alone), before, rtol=0, atol=0)
+
+
+def test_a_chunk_of_one_feature_is_a_token_of_its_own(rng: torch.Generator):
+    tokens = ChunkTokens(3, 4)
+    values = torch.randn(2, 1, 3, generator=rng)
+    measured = torch.tensor([[[True, True, False]], [[True, True, True]]])
+    inputs = Inputs(values * measured, measured, measured[..., 0], torch.zeros(2, 1), torch.ones(2).bool())
+
+    made = tokens(inputs)
+
+    assert made.values.shape == (2, 3, 4)
+    expected = values[0, 0, 1] * tokens.value[1, 0] + tokens.name[1]
+    torch.testing.assert_close(made.values[0, 1], expected)
+    torch.testing.assert_close(made.values[0, 2], tokens.absent[2, 0] + tokens.name[2])
+    assert ChunkTokens(2900, 4)(_blank(2900)).values.shape[1] <= 64
+
+
+def _blank(num_features: int) -> Inputs:
+    values = torch.zeros(1, 1, num_features)
+    return Inputs(values, values == 0, torch.ones(1, 1).bool(), torch.zeros(1, 1), torch.ones(1).bool())
