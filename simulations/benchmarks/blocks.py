@@ -8,11 +8,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lego_core.assemble import build_fuse, build_merge
+from lego_core.assemble import Ingredients, build_fuse, build_merge
 from lego_core.block import LegoBlock
 from lego_core.errors import DataError
 from lego_core.fuse import FuseOrder
-from lego_core.plan import Fuse, RunPlan
+from lego_core.gram import GramStatistics
+from lego_core.merge import LegoMerge
+from lego_core.plan import Fuse, Merging, RunPlan
 from lego_core.records import Cohort, collate
 from lego_core.tasks import Task
 from lego_core.training import fit_block, fit_fused, predict_logits
@@ -61,10 +63,9 @@ class Bench:
 
     def _train_block(self, modality: str) -> Answer:
         """Train on the patients whose one modality is this one; predict for all who hold it."""
-        started = time.monotonic()
+        started = time.process_time()
         trial, task = self.trial, self.task
-        parts = [unpaired(part, task=task, seed=trial.seed) for part in (trial.train, trial.validation)]
-        train, validation = (part.only(modality) for part in parts)
+        train, validation = (self._dealt(part, modality) for part in (trial.train, trial.validation))
         block = self._untrained(modality)
         settings = self.plan.training_of(modality)
         fit_block(block, train, validation, task=task, settings=settings, seed=trial.seed, device="cpu")
@@ -101,22 +102,37 @@ class Bench:
 
     def _merge(self, rule: str) -> Answer:
         blocks = self._blocks()
-        started = time.monotonic()
-        merged = build_merge(self.plan.model_copy(update={"merging": RULES[rule]}), blocks)
+        started = time.process_time()
+        plan = self.plan.model_copy(update={"merging": RULES[rule]})
+        merged = build_merge(plan, blocks, self._ingredients(blocks, plan.merging))
         return self._predicted(merged, started=started, before=self._seconds_of_blocks())
 
     def _fuse(self, order: FuseOrder) -> Answer:
         """Two epochs on all training patients who hold several modalities."""
         blocks = self._blocks()
-        started = time.monotonic()
+        started = time.process_time()
         fuse = (self.plan.fuse or Fuse()).model_copy(update={"order": order})
-        fused = build_fuse(self.plan.model_copy(update={"fuse": fuse}), blocks)
+        plan = self.plan.model_copy(update={"fuse": fuse})
+        fused = build_fuse(plan, blocks, self._ingredients(blocks, plan.merging))
         paired = self.trial.train.with_several(self.plan.modalities)
         settings = self.plan.training.model_copy(
             update={"epochs": FUSE_EPOCHS, "learning_rate": fuse.learning_rate}
         )
         fit_fused(fused, paired, task=self.task, settings=settings, seed=self.trial.seed, device="cpu")
         return self._predicted(fused, started=started, before=self._seconds_of_blocks())
+
+    def _dealt(self, part: Cohort, modality: str) -> Cohort:
+        """The patients whose one modality is this one."""
+        return unpaired(part, task=self.task, seed=self.trial.seed).only(modality)
+
+    def _ingredients(self, blocks: Sequence[LegoBlock], merging: Merging) -> Ingredients:
+        """The common start, and Gram matrices of the patients each block was trained on, if asked for."""
+        wanted = blocks if merging.needs_grams else []
+        grams = {
+            block.modality: GramStatistics.of(block, self._dealt(self.trial.train, block.modality))
+            for block in wanted
+        }
+        return Ingredients(self._untrained(blocks[0].modality).trunk.state_dict(), grams)
 
     def _untrained(self, modality: str) -> LegoBlock:
         return LegoBlock(
@@ -155,9 +171,11 @@ class Bench:
     ) -> Answer:
         parts = (self.trial.test, self.trial.validation)
         test, validation = (_predict(model, part, task=self.task, modality=modality) for part in parts)
-        parameters = sum(weight.numel() for weight in model.parameters())
+        used = [weight for weight in model.parameters() if weight.requires_grad]
+        every = sum(weight.numel() for weight in used)
+        parameters = model.num_parameters if isinstance(model, LegoMerge) else every
         return Answer(
-            test, validation, Record(seconds=before + time.monotonic() - started, parameters=parameters)
+            test, validation, Record(seconds=before + time.process_time() - started, parameters=parameters)
         )
 
 

@@ -33,7 +33,7 @@ class MethodResult(Component):
         sd: Standard deviation over the repeats; None for fewer than two.
         ci95: Interval from resampling the patients.
         per_repeat: The metric of every repeat; None where no fold worked.
-        seconds: Per trial, from data to predictions, on one thread; blocks included.
+        seconds: Of one processor, per trial, from data to predictions; blocks included.
         parameters: Number of weights, mean over trials.
         gain_over_best_block: Difference to the best block.
         gain_over_ensemble: Difference to the ensemble.

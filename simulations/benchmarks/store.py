@@ -31,7 +31,7 @@ class Record(Component):
     """How a method got on in a trial, beside its predictions.
 
     Args:
-        seconds: From the data to predictions, the blocks it is made of included.
+        seconds: Of one processor, from data to predictions, the blocks it is made of included.
         parameters: Number of weights; 0 for methods that have none.
         chosen: The modality of the best block.
         failed: Why there are no predictions; empty if there are.

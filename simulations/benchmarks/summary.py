@@ -51,10 +51,11 @@ def describe_protocol(benchmark: Benchmark) -> str:
     """How the results were made, in two or three sentences."""
     protocol, subject = benchmark.protocol, benchmark.subject
     patients = f"{len(subject.cohort):,} patients"
+    times = "once" if protocol.repeats == 1 else f"{protocol.repeats} times"
     if protocol.folds == 1:
-        how = f"{patients}, split by patient into 70/15/15 %, {protocol.repeats} times"
+        how = f"{patients}, split by patient into 70/15/15 %, {times}"
     else:
-        how = f"{patients}, {protocol.folds}-fold cross-validation by patient, {protocol.repeats} times"
+        how = f"{patients}, {protocol.folds}-fold cross-validation by patient, {times}"
     if protocol.trials_per_repeat < protocol.folds:
         how += f" (only {protocol.trials_per_repeat} of the folds)"
     tested = (

@@ -90,11 +90,12 @@ def remarks(results: Results) -> Iterator[str]:
     yield from results.notes
     for name, row in results.methods.items():
         if row.chosen:
-            times = ", ".join(f"{modality} {count} times" for modality, count in row.chosen.items())
-            yield f"{name}: chosen on validation: {times}."
+            chosen = ", ".join(f"{modality} in {count}" for modality, count in row.chosen.items())
+            yield f"{name}: validation chose {chosen} of {row.trials} trials."
         reasons = [line.partition(": ")[2] for line in row.failed]
         for reason in dict.fromkeys(reasons):
-            yield f"{name} failed in {reasons.count(reason)} trials: {reason}"
+            trials = row.trials + len(row.failed)
+            yield f"{name} failed in {reasons.count(reason)} of {trials} trials: {reason}"
 
 
 def _gain(gain: Gain | None) -> str:

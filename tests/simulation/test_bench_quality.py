@@ -20,6 +20,8 @@ from typer.testing import CliRunner
 
 from lego_core.errors import DataError, LegoError, PlanError, RunError
 from lego_core.evaluation import score
+from lego_core.merging import ModalityArithmetic, RegMean
+from lego_core.plan import Merging
 from lego_core.records import Cohort, Measurement
 from lego_core.tasks import Classification, MultiLabel, Survival
 from simulations.baselines import BASELINES, AbstractBaseline, Fitted
@@ -29,6 +31,7 @@ from simulations.benchmarks.figure import draw_forest
 from simulations.benchmarks.methods import all_methods, choose_methods
 from simulations.benchmarks.protocol import Place, Protocol, unpaired
 from simulations.benchmarks.results import Results
+from simulations.benchmarks.rules import RULES
 from simulations.benchmarks.subject import Source, open_subject
 from simulations.benchmarks.summary import summarise
 from simulations.benchmarks.table import markdown, remarks
@@ -226,6 +229,21 @@ def test_the_ensemble_is_the_mean_of_the_blocks(finished: tuple[Benchmark, Resul
     assert torch.allclose(said["ensemble"], (said["block:one"] + said["block:two"]) / 2)
 
 
+def test_a_rule_gets_the_common_start_and_the_gram_matrices_that_it_asks_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(RULES, "regmean", Merging(trunk=RegMean()))
+    monkeypatch.setitem(RULES, "arithmetic", Merging(trunk=ModalityArithmetic(), heads=ModalityArithmetic()))
+    rules = ["merge:regmean", "merge:arithmetic", "merge:harmonic-mean"]
+
+    results = run_here(prepare(tiny_source(tmp_path), tmp_path / "out"), rules)
+
+    rows = [results.methods[name] for name in rules]
+    assert all(row.trials == 5 and not row.failed for row in rows)
+    regmean, arithmetic, apart = (row.parameters or 0 for row in rows)
+    assert regmean == arithmetic < apart  # one trunk for both modalities
+
+
 def test_blocks_learn_from_one_modality_of_every_patient_only(tmp_path: Path) -> None:
     benchmark = prepare(tiny_source(tmp_path), tmp_path / "out")
     trial = benchmark.trial(Place(1, 1))
@@ -306,7 +324,7 @@ def test_a_method_that_fails_is_noted_and_the_others_go_on(
     assert (bad.mean, bad.trials, len(bad.failed)) == (None, 0, 5)
     assert (good.mean, good.trials) == (0.5, 5)
     assert "| baseline:bad | failed |" in markdown(results)
-    assert any(f"baseline:bad failed in 5 trials: {sentence}" in line for line in remarks(results))
+    assert any(f"baseline:bad failed in 5 of 5 trials: {sentence}" in line for line in remarks(results))
 
 
 def test_the_mean_is_over_the_folds_that_worked_and_the_table_says_so(tmp_path: Path) -> None:
