@@ -71,7 +71,7 @@ def _publish(results: Results, folder: Path, *, console: Console) -> None:
     write_whole(folder / "results.json", results.model_dump_json(indent=1) + "\n")
     write_whole(folder / "table.md", markdown(results))
     draw_forest(results, folder / "figure.svg")
-    console.print(terminal(results))
+    console.print(terminal(results, width=console.width))
     for line in remarks(results):
         console.print(Text(line), soft_wrap=True)
     for name in ("results.json", "table.md", "figure.svg"):

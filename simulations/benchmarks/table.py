@@ -11,12 +11,13 @@ HEADINGS = (
     "method",
     "mean",
     "95 % interval",
-    "sd",
     "gain over best block",
     "gain over ensemble",
+    "sd",
     "seconds",
     "weights",
 )
+COLUMNS_AT_WIDTH = {165: len(HEADINGS), 105: 4, 0: 3}  # in a terminal of at least this width
 FAMILIES = {
     "block": "Blocks, one modality each",
     "best-block": "What needs no merging",
@@ -40,16 +41,17 @@ def markdown(results: Results) -> str:
     return "\n".join(lines)
 
 
-def terminal(results: Results) -> Table:
-    """The table for a terminal."""
+def terminal(results: Results, *, width: int) -> Table:
+    """The table for a terminal; a narrow one gets the first columns only."""
     quick = ", a quick look only" if results.quick else ""
-    table = Table(title=f"{results.dataset}: {results.metric}{quick}", title_justify="left")
-    for index, heading in enumerate(HEADINGS):
-        table.add_column(heading, justify="right" if index else "left")
+    columns = next(columns for least, columns in COLUMNS_AT_WIDTH.items() if width >= least)
+    table = Table(title=f"{results.dataset}: {results.metric}{quick}", title_justify="left", box=None)
+    for index, heading in enumerate(HEADINGS[:columns]):
+        table.add_column(heading, justify="right" if index else "left", no_wrap=True)
     for _, rows in grouped(results):
         for name, row in rows:
-            table.add_row(*(Text(cell) for cell in cells(name, row, results)))
-        table.add_section()
+            table.add_row(*(Text(cell) for cell in cells(name, row, results)[:columns]))
+        table.add_row()
     return table
 
 
@@ -77,9 +79,9 @@ def cells(name: str, row: MethodResult, results: Results) -> list[str]:
         name + default + partly,
         f"{row.mean:.3f}",
         f"{row.ci95[0]:.3f} to {row.ci95[1]:.3f}",
-        "" if row.sd is None else f"{row.sd:.3f}",
         _gain(row.gain_over_best_block),
         _gain(row.gain_over_ensemble),
+        "" if row.sd is None else f"{row.sd:.3f}",
         f"{row.seconds:.1f}",
         f"{row.parameters:,}",
     ]

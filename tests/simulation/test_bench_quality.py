@@ -1,5 +1,6 @@
 """`bench quality`: every method on the same patients, whatever the data are like."""
 
+import io
 import json
 import os
 import signal
@@ -16,6 +17,7 @@ import pandas as pd
 import psutil
 import pytest
 import torch
+from rich.console import Console
 from typer.testing import CliRunner
 
 from lego_core.errors import DataError, LegoError, PlanError, RunError
@@ -34,7 +36,7 @@ from simulations.benchmarks.results import Results
 from simulations.benchmarks.rules import RULES
 from simulations.benchmarks.subject import Source, open_subject
 from simulations.benchmarks.summary import summarise
-from simulations.benchmarks.table import markdown, remarks
+from simulations.benchmarks.table import markdown, remarks, terminal
 from simulations.cli import app
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -190,6 +192,19 @@ def test_the_table_and_the_figure_show_every_method(
     assert "| merge:harmonic-mean (the plan's) |" in table
     assert "Do not quote it" not in table
     assert ET.parse(tmp_path / "figure.svg").getroot().tag.endswith("svg")
+
+
+@pytest.mark.parametrize(("width", "headings"), [(80, 3), (120, 4), (200, 8)])
+def test_a_terminal_shows_whole_cells_of_as_many_columns_as_it_has_room_for(
+    finished: tuple[Benchmark, Results], width: int, headings: int
+) -> None:
+    _, results = finished
+    console = Console(width=width, record=True, file=io.StringIO())
+
+    console.print(table := terminal(results, width=width))
+
+    assert len(table.columns) == headings
+    assert "…" not in console.export_text()
 
 
 def test_the_mean_is_the_metric_of_the_folds_weighted_by_pairs(finished: tuple[Benchmark, Results]) -> None:
