@@ -12,6 +12,7 @@ class AbstractEncodedNetwork(AbstractNetwork):
     Args:
         encoders: Encoders by modality, as in a plan; the default of its layout where none is given.
         token_dim: Width that the tokens of all modalities are brought to.
+        learning_rates: As in `AbstractNetwork`.
         dropout: Probability of dropping a value where the baseline itself has dropout, in [0, 1).
     """
 

@@ -24,6 +24,8 @@ class Snn(AbstractNetwork):
         hidden_dims: Width of each hidden layer.
         dropout: Probability of alpha dropout after each hidden layer, in [0, 1).
         input_dropout: Probability of hiding a feature in training, in [0, 1).
+        learning_rates: Step sizes to choose from by the validation loss: many features of few
+            patients want a small one, few features of many patients a large one.
 
     Source:
         Klambauer, Unterthiner, Mayr, Hochreiter. "Self-Normalizing Neural Networks." NeurIPS
@@ -31,7 +33,8 @@ class Snn(AbstractNetwork):
     """
 
     kind: Literal["snn"] = "snn"
-    hidden_dims: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(64, 64), min_length=1)
+    hidden_dims: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(256, 256), min_length=1)
+    learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = (1e-4, 1e-3)
     dropout: float = Field(default=0.25, ge=0, lt=1)
     input_dropout: float = Field(default=0.3, ge=0, lt=1)
 

@@ -44,14 +44,17 @@ from lego_core.tasks import Classification, MultiLabel, Survival, Task
 from simulations.baselines import BASELINES, AbstractBaseline, Baseline, Fitted, MultiModN
 from simulations.baselines._choosing import outcomes_of
 from simulations.baselines._features import FeatureTable
-from simulations.baselines._networks import FittedNetwork
+from simulations.baselines._networks import AbstractNetwork, FittedNetwork
 from simulations.baselines._pooling import GatedAttention
 from simulations.baselines._survival import at_bin_ends
 from simulations.baselines._tokens import ChunkTokens
 from simulations.baselines.late_bilinear import FullProduct, LowRankProduct
 
-SETTINGS = TrainingSettings(epochs=8, batch_size=32, learning_rate=5e-3)
-ONE_EPOCH = TrainingSettings(epochs=1, learning_rate=3e-3)
+SETTINGS = TrainingSettings(
+    epochs=8,
+    batch_size=32,
+)
+ONE_EPOCH = TrainingSettings(epochs=1)
 TASKS: dict[str, tuple[Task, SyntheticOutcome]] = {
     "survival": (Survival(), SyntheticSurvival()),
     "two classes": (Classification(classes=("no", "yes")), SyntheticClass()),
@@ -65,7 +68,12 @@ MODALITIES: dict[str, SyntheticModality] = {
     "scan": SyntheticImage(size=(6, 6), noise=0.3, absent=0.3),
 }
 SMALLER = {"random-survival-forest": {"trees": 30}, "gradient-boosting": {"max_trees": 60}}
-SMALL = {kind: one.model_copy(update=SMALLER.get(kind, {})) for kind, one in BASELINES.items()}
+SMALL = {
+    kind: one.model_copy(
+        update={"learning_rates": (5e-3,)} if isinstance(one, AbstractNetwork) else SMALLER.get(kind, {})
+    )
+    for kind, one in BASELINES.items()
+}
 every_baseline = pytest.mark.parametrize("kind", BASELINES)
 every_task = pytest.mark.parametrize("name", TASKS)
 two_tasks = pytest.mark.parametrize("name", ["survival", "two classes"])
@@ -461,6 +469,21 @@ def test_a_modality_that_is_skipped_leaves_no_trace(kind: str):
                 weight.add_(1.0)
 
     torch.testing.assert_close(model.predict(alone), before, rtol=0, atol=0)
+
+
+def test_the_learning_rate_with_the_least_validation_loss_is_chosen():
+    train, validation, test, task = patients("survival")
+    useless, fine = 1e-9, 1e-3
+
+    def trained_with(*rates: float) -> Tensor:
+        network = BASELINES["snn"].model_copy(update={"learning_rates": rates})
+        return fit_on(network, train, validation, task=task, settings=SETTINGS).predict(test)
+
+    assert torch.equal(trained_with(useless, fine), trained_with(fine))
+    settings = SETTINGS.model_copy(update={"learning_rate": fine})
+    plain = BASELINES["snn"].model_copy(update={"learning_rates": ()})
+    as_settings_say = fit_on(plain, train, validation, task=task, settings=settings)
+    assert torch.equal(as_settings_say.predict(test), trained_with(fine))
 
 
 def test_a_chunk_of_one_feature_is_a_token_of_its_own(rng: torch.Generator):
