@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lego_core.attention import FeedForward, FrequencyCrossAttention, Memory
 from lego_core.component import Component
-from lego_core.spectral import normalise_spectrum, to_frequency, to_signal
+from lego_core.spectral import DOMAINS, DomainName, drop_phase
 
 TrunkPart = Literal["latent", "attention", "feed-forward", "norms"]
 TRUNK_PARTS: tuple[TrunkPart, ...] = get_args(TrunkPart)
@@ -33,6 +33,8 @@ class LatentContract(Component):
         dropout: Probability of dropout in attention and feed-forward, in [0, 1).
         share_weights: One attention and feed-forward for all passes, or one each.
         residual: Add what was read to the latent, or put it in its place.
+        domain: Where blocks ask and merge; `signal` leaves the transforms out.
+        phase: Whether the imaginary part is carried on after a pass, or set to zero.
     """
 
     num_latents: int = Field(default=8, ge=1)
@@ -43,6 +45,8 @@ class LatentContract(Component):
     dropout: float = Field(default=0.1, ge=0, lt=1)
     share_weights: bool = True
     residual: bool = True
+    domain: DomainName = "frequency"
+    phase: Literal["tracked", "dropped"] = "tracked"
 
 
 @final
@@ -82,6 +86,8 @@ class Trunk(nn.Module):
         own = 1 if contract.share_weights else contract.depth
         dim, dropout = contract.latent_dim, contract.dropout
         self.depth = contract.depth
+        self.domain = DOMAINS[contract.domain]
+        self.drops_phase = contract.phase == "dropped"
         self.latent = nn.Parameter(torch.randn(contract.num_latents, dim))
         self.attentions = nn.ModuleList(
             FrequencyCrossAttention(
@@ -112,7 +118,7 @@ class Trunk(nn.Module):
 
     def start(self, num_patients: int) -> Complex[Tensor, "B L D"]:
         """The spectrum of the learned initial latent, once per patient."""
-        return to_frequency(self.latent).expand(num_patients, -1, -1)
+        return self.domain.enter(self.latent).expand(num_patients, -1, -1)
 
     def read(
         self, latent_freq: Complex[Tensor, "B L D"], memory: Memory, *, pass_index: int
@@ -124,6 +130,7 @@ class Trunk(nn.Module):
         """
         own = pass_index % len(self.attentions)
         if pass_index > 0:
-            latent_freq = to_frequency(to_signal(latent_freq))
-        latent_freq = self.attentions[own](normalise_spectrum(latent_freq), memory)
-        return self.feed_forwards[own](latent_freq)
+            latent_freq = self.domain.enter(self.domain.leave(latent_freq))
+        latent_freq = self.attentions[own](self.domain.normalise(latent_freq), memory)
+        latent_freq = self.feed_forwards[own](latent_freq)
+        return drop_phase(latent_freq) if self.drops_phase else latent_freq

@@ -14,11 +14,39 @@ from lego_core.errors import MergeError, ShapeError
 from lego_core.statistics import Normalisation
 
 
-def test_a_block_gives_what_plain_numpy_gives() -> None:
-    block = tiny_block("a")
+@pytest.mark.parametrize("domain", ["frequency", "signal"])
+@pytest.mark.parametrize("phase", ["tracked", "dropped"])
+@pytest.mark.parametrize("residual", [True, False])
+def test_a_block_gives_what_plain_numpy_gives(domain: str, phase: str, residual: bool) -> None:
+    changes = {"domain": domain, "phase": phase, "residual": residual}
+    block = tiny_block("a", contract=CONTRACT.model_copy(update=changes))
     inputs = tiny_cohort(["a", "a", "a"], rows=4).batch().inputs["a"]
 
     assert_close(block(inputs), torch.from_numpy(_block_in_numpy(block, inputs.values.numpy())).float())
+
+
+def test_the_transform_and_the_phase_are_there_unless_a_contract_says_otherwise() -> None:
+    assert (LatentContract().domain, LatentContract().phase) == ("frequency", "tracked")
+    assert tiny_block("a").latent(tiny_cohort(["a"]).batch().inputs["a"]).imag.abs().max() > 0.1
+
+
+@pytest.mark.parametrize("change", [{"domain": "signal"}, {"phase": "dropped"}])
+def test_in_the_signal_domain_or_without_phase_no_latent_has_an_imaginary_part(
+    change: dict[str, str],
+) -> None:
+    block = tiny_block("a", contract=CONTRACT.model_copy(update=change))
+
+    latent = block.latent(tiny_cohort(["a", "a"]).batch().inputs["a"])
+
+    assert torch.equal(latent.imag, torch.zeros_like(latent.imag))
+    assert latent.real.abs().max() > 0.1
+
+
+def test_blocks_of_two_domains_are_not_merged() -> None:
+    signal = CONTRACT.model_copy(update={"domain": "signal"})
+
+    with pytest.raises(MergeError, match=r"'a' \(domain frequency\) with block 'b' \(domain signal\)"):
+        check_mergeable([tiny_block("a"), tiny_block("b", contract=signal)])
 
 
 def test_depth_without_shared_weights_gives_each_pass_its_own() -> None:
@@ -156,15 +184,17 @@ def _renamed(record):
 def _block_in_numpy(block: LegoBlock, x: np.ndarray) -> np.ndarray:
     w = {name: value.detach().double().numpy() for name, value in block.state_dict().items()}
     heads = block.contract.num_heads
+    in_frequency = block.contract.domain == "frequency"
+    there, back = (np.fft.fft2, np.fft.ifft2) if in_frequency else (_stay, _stay)
     tokens = x @ w["encoder.linear.weight"].T + w["encoder.linear.bias"]
     tokens = _layer_norm(tokens, w["token_memory.norm.weight"], w["token_memory.norm.bias"])
     keys, values = tokens @ w["token_memory.to_key.weight"].T, tokens @ w["token_memory.to_value.weight"].T
-    z = np.broadcast_to(np.fft.fft2(w["trunk.latent"], norm="ortho"), (len(x), *w["trunk.latent"].shape))
+    z = np.broadcast_to(there(w["trunk.latent"], norm="ortho"), (len(x), *w["trunk.latent"].shape))
     for _ in range(block.contract.depth):
-        signal = np.fft.ifft2(z, norm="ortho").real
+        signal = back(z, norm="ortho").real
         signal = signal - signal.mean(axis=(1, 2), keepdims=True)
         signal = signal / np.sqrt((signal**2).mean(axis=(1, 2), keepdims=True))
-        z = np.fft.fft2(signal, norm="ortho")
+        z = there(signal, norm="ortho")
         p = "trunk.attentions.0."
         queries = _layer_norm(z.real, w[p + "norm.weight"], w[p + "norm.bias"]) @ w[p + "to_query.weight"].T
         answer = np.concatenate(
@@ -176,13 +206,18 @@ def _block_in_numpy(block: LegoBlock, x: np.ndarray) -> np.ndarray:
             ],
             axis=-1,
         )
-        real = z.real + answer @ w[p + "to_output.weight"].T + w[p + "to_output.bias"]
+        answer = answer @ w[p + "to_output.weight"].T + w[p + "to_output.bias"]
+        real = z.real + answer if block.contract.residual else answer
         p = "trunk.feed_forwards.0.layers."
         inner = _layer_norm(real, w[p + "0.weight"], w[p + "0.bias"]) @ w[p + "1.weight"].T + w[p + "1.bias"]
         real = real + _gelu(inner) @ w[p + "4.weight"].T + w[p + "4.bias"]
-        z = real + 1j * z.imag
+        z = real + 1j * (z.imag if block.contract.phase == "tracked" else 0)
     pooled = _layer_norm(z.real.mean(axis=1), w["trunk.head.norm.weight"], w["trunk.head.norm.bias"])
     return pooled @ w["trunk.head.linear.weight"].T + w["trunk.head.linear.bias"]
+
+
+def _stay(x: np.ndarray, *, norm: str) -> np.ndarray:
+    return x
 
 
 def _layer_norm(x: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:

@@ -1,11 +1,12 @@
 """The two domains."""
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lego_core.spectral import normalise_spectrum, to_frequency, to_signal
+from lego_core.spectral import DOMAINS, DomainName, drop_phase, normalise_spectrum, to_frequency, to_signal
 
 
 @given(st.integers(1, 6), st.integers(1, 9), st.integers(0, 99))
@@ -54,3 +55,26 @@ def test_a_latent_without_power_stays_zero_and_has_a_finite_gradient() -> None:
     assert torch.equal(normalised, torch.zeros_like(normalised))
     assert latent.grad is not None
     assert torch.isfinite(latent.grad).all()
+
+
+@pytest.mark.parametrize("name", list(DOMAINS))
+def test_a_latent_is_the_same_in_every_domain_when_it_is_back(name: DomainName, rng: torch.Generator) -> None:
+    domain = DOMAINS[name]
+    latent = 7 * torch.randn(3, 5, 4, generator=rng) + 2
+
+    there = domain.enter(latent)
+    normalised = domain.leave(domain.normalise(there))
+
+    assert there.is_complex()
+    assert torch.allclose(domain.leave(there), latent, atol=1e-5)
+    spread = latent.std(dim=(1, 2), unbiased=False, keepdim=True)
+    assert torch.allclose(normalised, (latent - latent.mean(dim=(1, 2), keepdim=True)) / spread, atol=1e-5)
+
+
+def test_dropping_the_phase_leaves_the_real_part_alone(rng: torch.Generator) -> None:
+    spectrum = to_frequency(torch.randn(3, 5, 4, generator=rng))
+
+    dropped = drop_phase(spectrum)
+
+    assert torch.equal(dropped.real, spectrum.real)
+    assert torch.equal(dropped.imag, torch.zeros(3, 5, 4))
