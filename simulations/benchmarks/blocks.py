@@ -135,14 +135,7 @@ class Bench:
         return Ingredients(self._untrained(blocks[0].modality).trunk.state_dict(), grams)
 
     def _untrained(self, modality: str) -> LegoBlock:
-        return LegoBlock(
-            modality,
-            self.plan.modalities[modality].encoder,
-            self.trial.train.schemas[modality],
-            contract=self.plan.latent,
-            num_outputs=self.task.num_outputs,
-            seed=self.trial.seed,
-        )
+        return untrained_block(modality, plan=self.plan, trial=self.trial, task=self.task)
 
     def _blocks(self) -> list[LegoBlock]:
         blocks = [self._untrained(name) for name in self._trained()]
@@ -177,6 +170,18 @@ class Bench:
         return Answer(
             test, validation, Record(seconds=before + time.process_time() - started, parameters=parameters)
         )
+
+
+def untrained_block(modality: str, *, plan: RunPlan, trial: Trial, task: Task) -> LegoBlock:
+    """The block of a modality with the trial's common start."""
+    return LegoBlock(
+        modality,
+        plan.modalities[modality].encoder,
+        trial.train.schemas[modality],
+        contract=plan.latent,
+        num_outputs=task.num_outputs,
+        seed=trial.seed,
+    )
 
 
 def _predict(model: nn.Module, cohort: Cohort, *, task: Task, modality: str | None) -> Float[Tensor, "B Q"]:

@@ -50,3 +50,45 @@ def quality(
     folder = output or (Path("runs") / "bench" / Path(dataset).stem).absolute()
     code = run_quality(source, folder, methods=names, repeats=repeats, processes=jobs, seed=seed, quick=quick)
     raise typer.Exit(code)
+
+
+@bench.command()
+def study(
+    name: Annotated[str, typer.Argument(help="Which study; an unknown name is answered with the list.")],
+    dataset: Annotated[
+        str | None, typer.Option(help="Name of a shipped dataset, or a TOML file; the study's own choice.")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(exists=True, file_okay=False, resolve_path=True, help="Where the data lie."),
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option(min=1, help="5 for 1,500 patients or more, 3 for fewer, if not given.")
+    ] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, resolve_path=True, help="Where to write a folder NAME; runs/studies."),
+    ] = None,
+    plan: Annotated[
+        str | None, typer.Option(help="Task, encoders and training of another plan, by name or file.")
+    ] = None,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes, with one thread each.")] = 2,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other splits and starts.")] = 0,
+    quick: Annotated[bool, typer.Option(help="A first look: few trials, little training.")] = False,
+) -> None:
+    """Answer one question with a table, a figure and a sentence; goes on where it was stopped."""
+    from simulations.benchmarks.studies._run import run_study  # brings torch
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    code = run_study(
+        name,
+        output or (Path("runs") / "studies").absolute(),
+        dataset=dataset,
+        plan=plan,
+        data=data,
+        repeats=repeats,
+        processes=jobs,
+        seed=seed,
+        quick=quick,
+    )
+    raise typer.Exit(code)

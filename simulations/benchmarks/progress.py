@@ -4,17 +4,34 @@ import time
 from collections import defaultdict
 from collections.abc import Sequence
 from statistics import mean
-from typing import final
+from typing import Generic, Protocol, TypeVar, final
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from simulations.benchmarks.benchmark import Job
+from simulations.benchmarks.protocol import Place
+
+
+class Work(Protocol):
+    """A piece of work that one process does from beginning to end; hashable."""
+
+    @property
+    def place(self) -> Place:
+        """In which trial."""
+        ...
+
+    @property
+    def name(self) -> str:
+        """What it is about, in a word or two; work of one name takes about equally long."""
+        ...
+
+
+W = TypeVar("W", bound=Work)
 
 
 @final
-class Progress:
+class Progress(Generic[W]):
     """Keep a terminal up to date; without one, print a line per job.
 
     Args:
@@ -23,17 +40,17 @@ class Progress:
         console: Where to show it.
     """
 
-    def __init__(self, jobs: Sequence[Job], *, processes: int, console: Console) -> None:
+    def __init__(self, jobs: Sequence[W], *, processes: int, console: Console) -> None:
         self._left = list(jobs)
         self._all = len(jobs)
         self._processes = processes
         self._console = console
         self._begun = time.monotonic()
-        self._running: dict[Job, float] = {}
+        self._running: dict[W, float] = {}
         self._took: dict[str, list[float]] = defaultdict(list)
         self._live = Live(console=console, transient=True, auto_refresh=False)
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "Progress[W]":
         if self._console.is_terminal:
             self._live.start()
         return self
@@ -41,11 +58,11 @@ class Progress:
     def __exit__(self, *_: object) -> None:
         self._live.stop()
 
-    def started(self, job: Job) -> None:
+    def started(self, job: W) -> None:
         """A job has begun."""
         self._running[job] = time.monotonic()
 
-    def finished(self, job: Job) -> None:
+    def finished(self, job: W) -> None:
         """A job is done."""
         self._took[job.name].append(time.monotonic() - self._running.pop(job))
         self._left.remove(job)

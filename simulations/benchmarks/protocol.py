@@ -148,6 +148,19 @@ def unpaired(cohort: Cohort, *, task: Task, seed: int) -> Cohort:
     return cohort.keep(_with_only(record, dealt[record.patient_id]) for record in cohort.records)
 
 
+def in_even_order(cohort: Cohort, *, task: Task, seed: int) -> Cohort:
+    """The patients in a random order of which every beginning has the strata in proportion."""
+    strata = _strata(cohort, task)
+    sizes, seen = Counter(strata), Counter[int]()
+    keyed: list[tuple[float, str, PatientRecord]] = []
+    drawn = sorted((_draw(record, seed), index) for index, record in enumerate(cohort.records))
+    for draw, index in drawn:
+        stratum = strata[index]
+        keyed.append(((seen[stratum] + 0.5) / sizes[stratum], draw, cohort.records[index]))
+        seen[stratum] += 1
+    return cohort.keep(record for _, _, record in sorted(keyed, key=lambda key: key[:2]))
+
+
 def _with_only(record: PatientRecord, modality: str) -> PatientRecord:
     return replace(record, modalities={modality: record.modalities[modality]})
 

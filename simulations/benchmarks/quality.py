@@ -1,13 +1,14 @@
 """The whole of `bench quality`: what is there is kept, what is missing is computed, all is shown."""
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from lego_core.errors import LegoError
-from simulations.benchmarks.benchmark import Benchmark
+from simulations.benchmarks.benchmark import Benchmark, run_job
 from simulations.benchmarks.figure import draw_forest
 from simulations.benchmarks.methods import choose_methods, unfit_baselines
 from simulations.benchmarks.progress import Progress
@@ -63,7 +64,7 @@ def _run_missing(benchmark: Benchmark, wanted: Sequence[str], *, processes: int,
     jobs = benchmark.jobs(wanted)
     if jobs:
         with Progress(jobs, processes=processes, console=console) as progress:
-            run_jobs(benchmark, jobs, processes=processes, progress=progress)
+            run_jobs(partial(run_job, benchmark), jobs, processes=processes, progress=progress)
 
 
 def _publish(results: Results, folder: Path, *, console: Console) -> None:

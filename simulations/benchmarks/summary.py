@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from importlib.metadata import version
 from statistics import fmean, stdev
 
+import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from lego_core.records import collate
@@ -49,6 +51,15 @@ def summarise(benchmark: Benchmark, wanted: Sequence[str]) -> Results:
 
 def describe_protocol(benchmark: Benchmark) -> str:
     """How the results were made, in two or three sentences."""
+    splits, tested = describe_splits(benchmark)
+    return (
+        f"{splits} In the training of blocks every patient contributes one modality only; fused models and "
+        f"baselines see all training patients with everything they hold. {tested}"
+    )
+
+
+def describe_splits(benchmark: Benchmark) -> tuple[str, str]:
+    """How the patients are split, and who of them is scored."""
     protocol, subject = benchmark.protocol, benchmark.subject
     patients = f"{len(subject.cohort):,} patients"
     times = "once" if protocol.repeats == 1 else f"{protocol.repeats} times"
@@ -64,16 +75,13 @@ def describe_protocol(benchmark: Benchmark) -> str:
         else "Scored are all test patients; a block is scored on those who hold its modality, and a gain "
         "on the patients of whom both methods say something."
     )
-    return (
-        f"{how}, stratified by outcome. In the training of blocks every patient contributes one modality "
-        f"only; fused models and baselines see all training patients with everything they hold. {tested}"
-    )
+    return f"{how}, stratified by outcome.", tested
 
 
 def _score_methods(benchmark: Benchmark, wanted: Sequence[str]) -> dict[str, MethodResult]:
     """Score every method that has finished all trials; of others, those that are wanted."""
     store, places = benchmark.store, benchmark.protocol.places
-    bootstrap = _bootstrap(benchmark)
+    bootstrap = make_bootstrap(benchmark)
     names = [
         name
         for name in all_methods(benchmark.subject.modalities)
@@ -97,7 +105,8 @@ def _plan_rule(benchmark: Benchmark) -> str | None:
     return rule and f"merge:{rule}"
 
 
-def _bootstrap(benchmark: Benchmark) -> Bootstrap:
+def make_bootstrap(benchmark: Benchmark) -> Bootstrap:
+    """Resamples of a benchmark's patients, and who of them is tested where."""
     cohort = benchmark.subject.cohort
     row_of = {record.patient_id: row for row, record in enumerate(cohort.records)}
     tested: dict[Place, Scored] = {}
@@ -127,9 +136,14 @@ def _gain(
     ours, theirs = bootstrap.difference(own, other)
     if ours.mean is None or theirs.mean is None:
         return None
-    low, high = interval(ours.resampled - theirs.resampled)
+    return judge(ours.mean - theirs.mean, ours.resampled - theirs.resampled)
+
+
+def judge(difference: float, resampled: Float[np.ndarray, "R"]) -> Gain:
+    """A difference with its interval: above or below where this excludes zero."""
+    low, high = interval(resampled)
     verdict: Verdict = "above" if low > 0 else "below" if high < 0 else "no difference"
-    return Gain(mean=ours.mean - theirs.mean, ci95=(low, high), verdict=verdict)
+    return Gain(mean=difference, ci95=(low, high), verdict=verdict)
 
 
 def _result(

@@ -4,7 +4,7 @@ import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
@@ -13,17 +13,16 @@ from multiprocessing.connection import wait as wait_for_end
 import torch
 
 from lego_core.errors import RunError
-from simulations.benchmarks.benchmark import Benchmark, Job, run_job
-from simulations.benchmarks.progress import Progress
+from simulations.benchmarks.progress import Progress, W
 
 LOOK_SECONDS = 0.5
 
 
-def run_jobs(benchmark: Benchmark, jobs: Sequence[Job], *, processes: int, progress: Progress) -> None:
+def run_jobs(run: Callable[[W], None], jobs: Sequence[W], *, processes: int, progress: Progress[W]) -> None:
     """Run all jobs, and show how they get on; where one breaks, the others go on.
 
     Args:
-        benchmark: What they belong to.
+        run: Does one of them; must be of a kind that another process can be sent.
         jobs: What to do.
         processes: How many at once, each in a process with one thread.
         progress: Is told who starts and who has finished.
@@ -31,14 +30,14 @@ def run_jobs(benchmark: Benchmark, jobs: Sequence[Job], *, processes: int, progr
     Raises:
         RunError: At the end if jobs broke, and at once if a process was ended from outside.
     """
-    broken: dict[Job, BaseException] = {}
+    broken: dict[W, BaseException] = {}
     waiting = list(reversed(jobs))
-    running: dict[Future[None], Job] = {}
+    running: dict[Future[None], W] = {}
     with _pool(processes) as pool:
         while waiting or running:
             while waiting and len(running) < processes:
                 job = waiting.pop()
-                running[pool.submit(run_job, benchmark, job)] = job
+                running[pool.submit(run, job)] = job
                 progress.started(job)
             done, _ = wait(running, timeout=LOOK_SECONDS, return_when=FIRST_COMPLETED)
             for future in done:

@@ -1,0 +1,38 @@
+"""Studies: one question each, answered by one command with a table, a figure and a sentence.
+
+To add a study, write a file beside these and name it here.
+"""
+
+from typing import Annotated
+
+from pydantic import Field
+
+from simulations.benchmarks.studies._contract import AbstractStudy, Arm, Comparison, Measured
+from simulations.benchmarks.studies._lab import Lab, Trained
+from simulations.benchmarks.studies.absent import Absent
+from simulations.benchmarks.studies.domain import DomainStudy
+from simulations.benchmarks.studies.imbalance import Imbalance
+from simulations.benchmarks.studies.overlap import Overlap
+from simulations.benchmarks.studies.start import Start
+
+Study = Annotated[DomainStudy | Start | Overlap | Absent | Imbalance, Field(discriminator="kind")]
+
+STUDIES: dict[str, AbstractStudy] = {
+    study.kind: study for study in (DomainStudy(), Start(), Overlap(), Absent(), Imbalance())
+}
+
+__all__ = [
+    "STUDIES",
+    "Absent",
+    "AbstractStudy",
+    "Arm",
+    "Comparison",
+    "DomainStudy",
+    "Imbalance",
+    "Lab",
+    "Measured",
+    "Overlap",
+    "Start",
+    "Study",
+    "Trained",
+]

@@ -1,0 +1,132 @@
+"""Does a common start decide whether blocks merge, and does a seed phase help further?"""
+
+import copy
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import ClassVar, Literal, Self, final
+
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from lego_core.aggregation import ServerState
+from lego_core.block import LegoBlock
+from lego_core.statistics import FeatureStatistics
+from lego_core.training import Trainer
+from lego_core.update import BlockUpdate, to_named, to_vector
+from simulations.benchmarks.studies._contract import AbstractStudy, Arm, Comparison, Measured
+from simulations.benchmarks.studies._figures import curves
+from simulations.benchmarks.studies._lab import Lab
+from simulations.benchmarks.studies._results import StudyResults
+
+OWN, COMMON = "own start", "common start"
+BEST, ENSEMBLE, MERGE = "best block", "ensemble", "merge"
+
+
+@final
+class Start(AbstractStudy):
+    """Trunks that begin apart, together, or after some rounds in which they were averaged.
+
+    The seed phase is played as the server plays it (`server/rounds.py`), one site per modality:
+    every block trains for the plan's local epochs, then all trunks become one, as the plan
+    aggregates. Its epochs are taken from those that follow, so that all blocks train as long.
+
+    Args:
+        seed_rounds: Lengths of the seed phase; 0 is the common start alone.
+
+    Source:
+        Sung et al. "An Empirical Study of Multimodal Model Merging." Findings of EMNLP 2023.
+        arXiv:2304.14933.
+    """
+
+    kind: Literal["start"] = "start"
+    question: ClassVar[str] = "Must blocks have a common start, and does a seed phase help?"
+    dataset: ClassVar[str] = "icu2012"
+    seed_rounds: tuple[int, ...] = (0, 1, 2, 5, 10)
+
+    def quick(self) -> Self:
+        """No long seed phases."""
+        return self.model_copy(update={"seed_rounds": (0, 1, 2)})
+
+    def steps(self, modalities: Sequence[str]) -> tuple[str, ...]:  # noqa: ARG002 - the same for all
+        """Own start, then every length of the seed phase."""
+        return (OWN, *(_named(rounds) for rounds in self.seed_rounds))
+
+    def measure(self, lab: Lab, step: str) -> Iterable[Measured]:
+        """Train blocks from this start, and merge them as the plan does."""
+        blocks = _own_starts(lab)
+        epochs = lab.plan.training.epochs
+        if step != OWN:
+            rounds = next(rounds for rounds in self.seed_rounds if _named(rounds) == step)
+            blocks = seed_phase(lab, rounds)
+            epochs = max(1, epochs - rounds * lab.plan.rounds.local_epochs)
+        start = copy.deepcopy(blocks[0].trunk.state_dict())
+        team = [lab.train(block.modality, block=block, epochs=epochs) for block in blocks]
+        yield Measured(Arm(step, BEST), lab.said(lab.best_of(team).block))
+        yield Measured(Arm(step, ENSEMBLE), lab.ensemble(team))
+        yield Measured(Arm(step, MERGE), lab.said(lab.merged(team, start=start)))
+
+    def comparisons(self, arms: Sequence[Arm]) -> list[Comparison]:  # noqa: ARG002 - always the same
+        """Common against own start; the merge against the best block; every seed phase against none."""
+        longer = [_named(rounds) for rounds in self.seed_rounds if rounds]
+        return [
+            Comparison("the common start", "own starts", ((Arm(COMMON, method), Arm(OWN, method)),), where)
+            for where, method in {"for the merge": MERGE, "for the best block": BEST}.items()
+        ] + [
+            *(
+                Comparison(
+                    "the merge", "the best block", ((Arm(step, MERGE), Arm(step, BEST)),), f"from {the}"
+                )
+                for step, the in {OWN: "own starts", COMMON: "a common start"}.items()
+            ),
+            *(
+                Comparison(
+                    "the merge", "that without", ((Arm(step, MERGE), Arm(COMMON, MERGE)),), f"with {step}"
+                )
+                for step in longer
+            ),
+        ]
+
+    def figure(self, results: StudyResults) -> Figure:
+        """A curve per method."""
+        return curves(results, along="how the trunks began")
+
+
+def seed_phase(lab: Lab, rounds: int) -> list[LegoBlock]:
+    """Blocks whose trunks were trained on all modalities in turn, and are equal."""
+    plan = lab.plan
+    blocks = [lab.untrained(modality) for modality in lab.modalities]
+    patients = [lab.dealt(lab.trial.train, modality).marked("train") for modality in lab.modalities]
+    for block, own in zip(blocks, patients, strict=True):
+        block.normalise_with(FeatureStatistics.of(own, block.modality).normalisation())
+    state = ServerState()
+    for number in range(rounds):
+        begun = to_vector(_trunk(blocks[0]))
+        updates: list[BlockUpdate] = []
+        for block, own in zip(blocks, patients, strict=True):
+            settings = plan.training_of(block.modality)
+            settings = settings.model_copy(update={"epochs": plan.rounds.local_epochs})
+            pull = plan.aggregation.proximal_strength
+            trainer = Trainer(block, task=lab.task, settings=settings, device="cpu", proximal_strength=pull)
+            trainer.fit(own, seed=lab.trial.seed + number)
+            updates.append(BlockUpdate((to_vector(_trunk(block)) - begun) * len(own), len(own)))
+        together, state = plan.aggregation.aggregate(begun, updates, state=state)
+        for block in blocks:
+            block.trunk.load_state_dict(to_named(together, _trunk(block)))
+    return blocks
+
+
+def _trunk(block: LegoBlock) -> dict[str, Tensor]:
+    return block.trunk.state_dict()
+
+
+def _own_starts(lab: Lab) -> list[LegoBlock]:
+    """Blocks with the encoders of the common start, and trunks of as many seeds as there are."""
+    blocks = [lab.untrained(modality) for modality in lab.modalities]
+    for number, block in enumerate(blocks):
+        elsewhere = replace(lab, trial=replace(lab.trial, seed=lab.trial.seed + 1 + number))
+        block.trunk = elsewhere.untrained(block.modality).trunk
+    return blocks
+
+
+def _named(rounds: int) -> str:
+    return COMMON if rounds == 0 else "1 seed round" if rounds == 1 else f"{rounds} seed rounds"
