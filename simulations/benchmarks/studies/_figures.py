@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Literal
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -31,19 +32,19 @@ def curves(
         methods: Which; all if not given.
     """
     panels = panels or {"": {condition: condition for condition in results.conditions}}
-    figure = Figure(figsize=(1.0 + 4.2 * len(panels), 3.6), layout="constrained")
+    figure = Figure(figsize=(2.6 + 4.0 * len(panels), 3.8), layout="constrained")
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (title, ticks) in zip(grid, panels.items(), strict=True):
         for number, method in enumerate(methods or results.methods):
             _curve(axes, results, method, list(ticks), colour=COLOURS[number % len(COLOURS)], number=number)
         axes.set_xticks(range(len(ticks)), list(ticks.values()))
         axes.set_xlabel(along)
-        axes.set_title(title or _title(results), loc="left", fontsize=9)
+        axes.set_title(title, loc="left", fontsize=9)
         _plain(axes, grid="y")
     grid[0].set_ylabel(_unit(results))
-    figure.legend(*grid[0].get_legend_handles_labels(), loc="outside right upper", fontsize=8, frameon=False)
-    if len(panels) > 1:
-        figure.suptitle(_title(results), x=0.01, ha="left", fontsize=9)
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=8, frameon=False)
+    figure.suptitle(_title(results), x=0.01, ha="left", fontsize=9)
     return figure
 
 
@@ -62,9 +63,10 @@ def rows(results: StudyResults) -> Figure:
         if place and row.condition != known[place - 1].condition:
             axes.axhline(place - 0.5, color="#cccccc", linewidth=0.6)
     axes.set_yticks(range(len(known)), [f"{row.condition}: {row.method}" for row in known])
+    axes.margins(y=0.5 / max(len(known), 1))
     axes.invert_yaxis()
     axes.set_xlabel(f"{_unit(results)}, 95 % interval")
-    axes.set_title(_title(results), loc="left", fontsize=9)
+    figure.suptitle(_title(results), x=0.01, ha="left", fontsize=9)
     _plain(axes, grid="x")
     return figure
 
@@ -94,10 +96,11 @@ def _unit(results: StudyResults) -> str:
 
 
 def _title(results: StudyResults) -> str:
-    return f"{results.question} {results.dataset}{' (a quick look only)' if results.quick else ''}"
+    quick = " (a quick look only)" if results.quick else ""
+    return f"{results.question}\n{results.dataset}{quick}"
 
 
-def _plain(axes: Axes, *, grid: str) -> None:
-    axes.grid(axis="x" if grid == "x" else "y", linewidth=0.3)
+def _plain(axes: Axes, *, grid: Literal["x", "y"]) -> None:
+    axes.grid(axis=grid, linewidth=0.3)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)

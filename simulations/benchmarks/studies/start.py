@@ -53,7 +53,7 @@ class Start(AbstractStudy):
 
     def measure(self, lab: Lab, step: str) -> Iterable[Measured]:
         """Train blocks from this start, and merge them as the plan does."""
-        blocks = _own_starts(lab)
+        blocks = own_starts(lab)
         epochs = lab.plan.training.epochs
         if step != OWN:
             rounds = next(rounds for rounds in self.seed_rounds if _named(rounds) == step)
@@ -108,7 +108,7 @@ def seed_phase(lab: Lab, rounds: int) -> list[LegoBlock]:
             pull = plan.aggregation.proximal_strength
             trainer = Trainer(block, task=lab.task, settings=settings, device="cpu", proximal_strength=pull)
             trainer.fit(own, seed=lab.trial.seed + number)
-            updates.append(BlockUpdate((to_vector(_trunk(block)) - begun) * len(own), len(own)))
+            updates.append(BlockUpdate((to_vector(_trunk(block)) - begun) * len(own), float(len(own))))
         together, state = plan.aggregation.aggregate(begun, updates, state=state)
         for block in blocks:
             block.trunk.load_state_dict(to_named(together, _trunk(block)))
@@ -119,7 +119,7 @@ def _trunk(block: LegoBlock) -> dict[str, Tensor]:
     return block.trunk.state_dict()
 
 
-def _own_starts(lab: Lab) -> list[LegoBlock]:
+def own_starts(lab: Lab) -> list[LegoBlock]:
     """Blocks with the encoders of the common start, and trunks of as many seeds as there are."""
     blocks = [lab.untrained(modality) for modality in lab.modalities]
     for number, block in enumerate(blocks):

@@ -1,0 +1,565 @@
+"""`bench study`: one question, a table, a figure, and a sentence that says no more than the numbers."""
+
+import io
+import json
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from functools import cache
+from itertools import combinations
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import ClassVar, Literal, cast
+
+import numpy as np
+import pytest
+import torch
+from matplotlib.figure import Figure
+from pydantic import TypeAdapter
+from rich.console import Console
+from torch import Tensor
+from typer.testing import CliRunner
+
+from lego_core.block import LegoBlock
+from lego_core.errors import DataError, PlanError, RunError
+from lego_core.evaluation import score
+from lego_core.merge import LegoMerge
+from lego_core.tasks import Survival
+from simulations.benchmarks.protocol import Place, in_even_order
+from simulations.benchmarks.results import Gain, Verdict
+from simulations.benchmarks.studies import (
+    STUDIES,
+    AbstractStudy,
+    Arm,
+    Comparison,
+    Lab,
+    Measured,
+    Study,
+    Trained,
+)
+from simulations.benchmarks.studies._figures import curves, rows
+from simulations.benchmarks.studies._findings import summarise_study
+from simulations.benchmarks.studies._results import Compared, StudyResults
+from simulations.benchmarks.studies._run import find_study, prepare_study, publish
+from simulations.benchmarks.studies._words import sentences
+from simulations.benchmarks.studies._work import StudyRun, run_step
+from simulations.benchmarks.studies.absent import subsets
+from simulations.benchmarks.studies.domain import FREQUENCY, DomainStudy
+from simulations.benchmarks.studies.imbalance import FEWEST_PATIENTS, Imbalance, fewer
+from simulations.benchmarks.studies.overlap import overlapping
+from simulations.benchmarks.studies.start import COMMON, Start, own_starts, seed_phase
+from simulations.benchmarks.subject import Source
+from simulations.cli import app
+
+DATASET = """
+kind = "synthetic"
+patients = 150
+outcome = { kind = "survival" }
+[modalities.one]
+layout = "table"
+features = 3
+[modalities.two]
+layout = "table"
+features = 3
+[modalities.three]
+layout = "table"
+features = 3
+"""
+ENCODER = 'kind = "tabular"\ntoken-dim = 8\nhidden-dims = [8]'
+PLAN = f"""
+name = "tiny"
+task = {{ kind = "survival" }}
+privacy = {{ kind = "no-privacy" }}
+latent = {{ num-latents = 2, latent-dim = 8, num-heads = 2, depth = 2 }}
+training = {{ epochs = 2, batch-size = 16 }}
+rounds = {{ local-epochs = 1 }}
+[modalities.one.encoder]
+{ENCODER}
+[modalities.two.encoder]
+{ENCODER}
+[modalities.three.encoder]
+{ENCODER}
+"""
+README = Path(__file__).resolve().parents[2] / "simulations" / "benchmarks" / "README.md"
+NAMES = ["one", "two", "three"]
+PLACE = Place(1, 1)
+
+
+@cache
+def source() -> Source:
+    folder = Path(mkdtemp(prefix="lego-studies-"))
+    (folder / "small.toml").write_text(DATASET, encoding="utf-8")
+    (folder / "tiny.toml").write_text(PLAN, encoding="utf-8")
+    return Source(dataset=str(folder / "small.toml"), plan=str(folder / "tiny.toml"))
+
+
+def prepare(study: AbstractStudy, folder: Path) -> StudyRun:
+    return prepare_study(study, source(), folder, repeats=1, seed=0, quick=True)
+
+
+def run_here(study: AbstractStudy, folder: Path) -> tuple[StudyRun, StudyResults]:
+    run = prepare(study, folder)
+    for job in run.jobs():
+        run_step(run, job)
+    return run, summarise_study(run)
+
+
+@cache
+def finished(name: str) -> tuple[StudyRun, StudyResults]:
+    return run_here(STUDIES[name], Path(mkdtemp(prefix="lego-study-")) / name)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    benchmark = prepare(STUDIES["overlap"], tmp_path).benchmark
+    trial = benchmark.trial(PLACE)
+    return Lab(benchmark.plan, trial, trial.agreed(benchmark.plan.task))
+
+
+# The contract, for every study there is.
+
+
+@pytest.mark.parametrize("name", list(STUDIES))
+def test_a_study_is_a_document_of_its_settings(name: str) -> None:
+    study = STUDIES[name]
+
+    assert TypeAdapter(Study).validate_python(study.to_plain()) == study
+    assert study.to_plain()["kind"] == name
+    assert study.question.endswith("?")
+    assert "\n" not in study.question
+    assert len(study.how) > 100
+    assert "Source:" not in study.how
+
+
+@pytest.mark.parametrize("name", list(STUDIES))
+def test_every_arm_is_measured_once_in_every_trial(name: str) -> None:
+    run, results = finished(name)
+
+    assert results.notes == ()
+    counted = Counter((m.repeat, m.fold, m.condition, m.method) for m in results.measurements)
+    assert set(counted.values()) == {1}
+    assert len(counted) == len(results.rows) * len(run.benchmark.protocol.places)
+    assert {(row.condition, row.method) for row in results.rows} == {key[2:] for key in counted}
+
+
+@pytest.mark.parametrize("name", list(STUDIES))
+def test_predictions_speak_of_every_test_patient_and_give_the_values_of_the_table(name: str) -> None:
+    run, results = finished(name)
+    trial = run.benchmark.trial(PLACE)
+    outcomes, task = trial.test.batch().outcomes, trial.agreed(Survival())
+    tidy = {(m.condition, m.method): m.value for m in results.measurements if m.fold == 1}
+
+    for step in run.study.steps(NAMES):
+        for one in run.notebook.read(PLACE, step):
+            if isinstance(one.what, Tensor):
+                assert one.what.shape == (len(trial.test), 4)
+                assert tidy[one.arm] == pytest.approx(task.score(one.what, outcomes).value)
+            else:
+                assert tidy[one.arm] == one.what
+
+
+@pytest.mark.parametrize("name", list(STUDIES))
+def test_every_comparison_is_judged_and_the_sentence_says_nothing_else(name: str) -> None:
+    _, results = finished(name)
+
+    assert results.comparisons
+    for one in results.comparisons:
+        assert one.gain is not None, one
+        low, high = one.gain.ci95
+        assert one.gain.verdict == ("above" if low > 0 else "below" if high < 0 else "no difference")
+    assert results.sentence == sentences(results.comparisons)
+    for verdict in ("above", "below", "no difference"):
+        there = any(one.gain and one.gain.verdict == verdict for one in results.comparisons)
+        assert (verdict in results.sentence.lower()) == there
+
+
+@pytest.mark.parametrize("name", list(STUDIES))
+def test_a_quick_look_is_part_of_the_whole_study(name: str) -> None:
+    study = STUDIES[name]
+
+    assert set(study.quick().steps(NAMES)) <= set(study.steps(NAMES))
+
+
+@pytest.mark.parametrize("name", list(STUDIES))
+def test_results_table_and_figure_are_written(name: str) -> None:
+    run, results = finished(name)
+    console = Console(record=True, width=200, file=io.StringIO())
+
+    publish(run, results, console=console)
+
+    folder = run.benchmark.folder
+    assert StudyResults.model_validate(json.loads((folder / "results.json").read_text())) == results
+    table = (folder / "table.md").read_text(encoding="utf-8")
+    assert f"**{results.sentence}**" in table
+    assert "Do not quote it" in table
+    assert all(f"| {row.condition} | {row.method} |" in table for row in results.rows)
+    assert ET.parse(folder / "figure.svg").getroot().tag.endswith("svg")
+    assert results.sentence in console.export_text()
+
+
+@pytest.mark.parametrize("name", list(STUDIES))
+def test_the_readme_lists_the_study(name: str) -> None:
+    study = STUDIES[name]
+
+    assert f"| `{name}` | {study.question} | `{study.dataset}` |" in README.read_text(encoding="utf-8")
+
+
+# What a sentence may say.
+
+
+def compared(verdict: Verdict | None, *, where: str = "", what: str = "the merge") -> Compared:
+    bounds = {"above": (0.001, 0.03), "below": (-0.03, -0.001), "no difference": (-0.01, 0.02)}
+    gain = verdict and Gain(mean=sum(bounds[verdict]) / 2, ci95=bounds[verdict], verdict=verdict)
+    return Compared(what=what, than="the ensemble", where=where, gain=gain or None)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        ("above", "The merge is above the ensemble (+0.015, +0.001 to +0.030)."),
+        ("below", "The merge is below the ensemble (-0.015, -0.030 to -0.001)."),
+        ("no difference", "No difference between the merge and the ensemble (+0.005, -0.010 to +0.020)."),
+        (None, "The merge against the ensemble could not be judged."),
+    ],
+)
+def test_one_comparison_is_one_sentence(verdict: Verdict | None, said: str) -> None:
+    assert sentences([compared(verdict)]) == said
+
+
+def test_the_same_question_under_several_conditions_is_one_sentence() -> None:
+    asked: list[Verdict | None] = ["no difference", "above", "no difference", None]
+
+    said = sentences([compared(verdict, where=f"at {index}") for index, verdict in enumerate(asked)])
+
+    assert said == (
+        "The merge against the ensemble: above at 1 (+0.015, +0.001 to +0.030); no difference at 0 (+0.005, "
+        "-0.010 to +0.020) and at 2 (+0.005, -0.010 to +0.020); not judged at 3."
+    )
+
+
+def test_different_questions_are_different_sentences() -> None:
+    said = sentences([compared("above"), compared("below", what="the mean")])
+
+    assert said == (
+        "The merge is above the ensemble (+0.015, +0.001 to +0.030). The mean is below the ensemble (-0.015, "
+        "-0.030 to -0.001)."
+    )
+
+
+def test_nothing_measured_is_said_so() -> None:
+    assert sentences([]) == "Nothing could be compared."
+
+
+# Where numbers come from.
+
+
+class Numbers(AbstractStudy):
+    """A study whose one step gives what it is told to give."""
+
+    kind: Literal["numbers"] = "numbers"
+    question: ClassVar[str] = "What is counted?"
+    dataset: ClassVar[str] = "nobody"
+    failing: str = ""
+
+    def steps(self, modalities: Sequence[str]) -> tuple[str, ...]:
+        return ("first", "second")
+
+    def measure(self, lab: Lab, step: str) -> Iterable[Measured]:
+        if step == self.failing:
+            raise DataError("Nothing can be measured here.")
+        shift = 1.0 if step == "first" else 0.0
+        yield Measured(Arm(step, "seconds"), 10 * lab.trial.place.fold + shift, unit="seconds")
+
+    def comparisons(self, arms: Sequence[Arm]) -> list[Comparison]:
+        return [Comparison("the first", "the second", ((Arm("first", "seconds"), Arm("second", "seconds")),))]
+
+    def figure(self, results: StudyResults) -> Figure:
+        return rows(results)
+
+
+def in_three_folds(study: AbstractStudy, folder: Path) -> StudyRun:
+    run = prepare(study, folder)
+    protocol = run.benchmark.protocol.model_copy(update={"trials_per_repeat": 3})
+    return replace(run, benchmark=replace(run.benchmark, protocol=protocol))
+
+
+def test_numbers_are_averaged_over_trials_and_their_differences_are_paired(tmp_path: Path) -> None:
+    run = in_three_folds(Numbers(), tmp_path)
+    for job in run.jobs():
+        run_step(run, job)
+
+    results = summarise_study(run)
+
+    row = results.row("first", "seconds")
+    assert row is not None
+    assert (row.mean, row.unit, row.trials) == (21.0, "seconds", 3)
+    assert row.ci95 is not None
+    assert 11 <= row.ci95[0] < 21 < row.ci95[1] <= 31
+    gain = results.comparisons[0].gain
+    assert gain is not None
+    assert (gain.mean, gain.ci95, gain.verdict) == (1.0, (1.0, 1.0), "above")  # as in each of the trials
+
+
+def test_of_two_trials_numbers_have_no_interval_and_are_not_judged(tmp_path: Path) -> None:
+    _, results = run_here(Numbers(), tmp_path)
+
+    assert [row.ci95 for row in results.rows] == [None, None]
+    assert results.sentence == "The first against the second could not be judged."
+
+
+def test_a_step_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+    run, results = run_here(Numbers(failing="second"), tmp_path)
+
+    assert results.row("second", "seconds") is None
+    assert results.notes == tuple(
+        f"'second' failed in {place}: Nothing can be measured here."
+        for place in run.benchmark.protocol.places
+    )
+    assert results.comparisons[0].gain is None
+    assert run.jobs() == []
+
+
+def test_of_several_pairs_the_mean_difference_is_judged() -> None:
+    _, results = finished("absent")
+    pairs = {one.where: one.gain for one in results.comparisons if one.than == "the ensemble"}
+    both = [
+        (row.mean or 0) - (other.mean or 0)
+        for condition in ("one + two", "one + three", "two + three")
+        if (row := results.row(condition, "merge")) and (other := results.row(condition, "ensemble"))
+    ]
+
+    gain = pairs["with 2 of 3 modalities"]
+    assert gain is not None
+    assert len(both) == 3
+    assert gain.mean == pytest.approx(np.mean(both))
+
+
+def test_what_is_done_is_not_done_again(tmp_path: Path) -> None:
+    first = prepare(STUDIES["overlap"], tmp_path)
+    done, *others = first.jobs()
+    run_step(first, done)
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "trials").rglob("*.*")}
+
+    again = prepare(STUDIES["overlap"], tmp_path)
+    assert again.jobs() == others
+    for job in again.jobs():
+        run_step(again, job)
+
+    assert len(kept) == 2
+    assert {path: path.stat().st_mtime_ns for path in kept} == kept
+    assert summarise_study(again).rows == finished("overlap")[1].rows
+
+
+def test_a_folder_belongs_to_one_study(tmp_path: Path) -> None:
+    prepare(STUDIES["overlap"], tmp_path)
+
+    with pytest.raises(RunError, match=r"other settings: \['study'\] differ"):
+        prepare(STUDIES["absent"], tmp_path)
+
+
+def test_an_unknown_study_is_answered_with_the_list() -> None:
+    with pytest.raises(PlanError, match=r"no study 'overlaps'.*overlap .Must blocks be trained"):
+        find_study("overlaps")
+
+
+def test_the_command_says_what_is_wrong_and_ends_with_2(tmp_path: Path) -> None:
+    answer = CliRunner().invoke(app, ["bench", "study", "overlaps", "--output", str(tmp_path)])
+
+    assert answer.exit_code == 2
+    assert "The studies are: domain" in answer.output
+
+
+@pytest.mark.parametrize("name", ["absent", "imbalance"])
+def test_questions_about_several_modalities_need_several(name: str) -> None:
+    with pytest.raises(PlanError, match=r"one modality, .'one'."):
+        STUDIES[name].steps(["one"])
+
+
+def test_curves_take_their_conditions_from_panels() -> None:
+    _, results = finished("overlap")
+
+    figure = curves(results, along="x", panels={"a": {"0 %": "none"}, "b": {"100 %": "all"}})
+
+    assert [axes.get_title("left") for axes in figure.axes] == ["a", "b"]
+    assert [label.get_text() for axes in figure.axes for label in axes.get_xticklabels()] == ["none", "all"]
+
+
+# What the single studies do.
+
+
+def test_domains_differ_in_the_latent_contract_alone() -> None:
+    run, results = finished("domain")
+    said = {one.arm: one.what for step in run.study.steps(NAMES) for one in run.notebook.read(PLACE, step)}
+
+    assert len({arm.condition for arm in said}) == 3
+    in_frequency, dropped, signal = (
+        cast(Tensor, said[Arm(condition, "ensemble")])
+        for condition in dict.fromkeys(a.condition for a in said)
+    )
+    assert not torch.allclose(in_frequency, dropped)
+    assert not torch.allclose(in_frequency, signal)
+    assert results.conditions[0] == FREQUENCY
+
+
+def test_the_plans_own_domain_does_not_change_the_study(lab: Lab) -> None:
+    elsewhere = lab.with_latent(lab.plan.latent.model_copy(update={"domain": "signal", "phase": "dropped"}))
+
+    ours, theirs = (list(DomainStudy().measure(one, FREQUENCY)) for one in (lab, elsewhere))
+
+    for one, other in zip(ours, theirs, strict=True):
+        assert torch.equal(cast(Tensor, one.what), cast(Tensor, other.what))
+
+
+def test_a_seed_phase_leaves_equal_trunks_and_none_leaves_the_common_start(lab: Lab) -> None:
+    start = lab.untrained("one").trunk.state_dict()
+    without, after = seed_phase(lab, 0), seed_phase(lab, 2)
+
+    for name, tensor in start.items():
+        assert all(torch.equal(block.trunk.state_dict()[name], tensor) for block in without)
+        moved = [block.trunk.state_dict()[name] for block in after]
+        assert all(torch.equal(one, moved[0]) for one in moved)
+    assert not torch.equal(after[0].trunk.latent, start["latent"])
+
+
+def test_one_seed_round_moves_the_trunk_by_the_mean_weighted_by_patients(lab: Lab) -> None:
+    start = lab.untrained("one").trunk.state_dict()
+    alone: list[tuple[Tensor, int]] = []
+    for modality in NAMES:
+        only = replace(
+            lab, plan=lab.plan.model_copy(update={"modalities": {modality: lab.plan.modalities[modality]}})
+        )
+        patients = lab.dealt(lab.trial.train, modality)
+        lonely = replace(only, trial=replace(only.trial, train=patients))
+        alone.append((seed_phase(lonely, 1)[0].trunk.latent, len(patients)))
+
+    expected = sum(latent * size for latent, size in alone) / sum(size for _, size in alone)
+
+    assert torch.allclose(seed_phase(lab, 1)[0].trunk.latent, cast(Tensor, expected), atol=1e-6)
+    assert not torch.allclose(start["latent"], cast(Tensor, expected), atol=1e-6)
+
+
+def test_own_starts_are_apart_in_the_trunk_alone(lab: Lab) -> None:
+    own, common = own_starts(lab), [lab.untrained(modality) for modality in lab.modalities]
+
+    latents = [block.trunk.latent for block in (*own, common[0])]
+    assert not any(torch.equal(one, other) for one, other in combinations(latents, 2))
+    for block, counterpart in zip(own, common, strict=True):
+        for name, tensor in counterpart.encoder.state_dict().items():
+            assert torch.equal(block.encoder.state_dict()[name], tensor)
+
+
+def test_rounds_of_the_seed_phase_are_taken_from_the_epochs(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    train = Lab.train
+
+    def watched(self: Lab, modality: str, *, block: LegoBlock, epochs: int) -> Trained:
+        asked.append(epochs)
+        return train(self, modality, block=block, epochs=epochs)
+
+    monkeypatch.setattr(Lab, "train", watched)
+    for step in ("own start", COMMON, "1 seed round"):
+        list(Start().measure(lab, step))
+
+    assert asked == [2] * 6 + [1] * 3  # of the plan's 2 epochs, with 1 local epoch per round
+
+
+def test_an_overlap_keeps_numbers_and_shares_what_it_says(lab: Lab) -> None:
+    before: set[str] = set()
+    for share in (0.0, 0.25, 0.5, 1.0):
+        ids = {name: [r.patient_id for r in own.records] for name, own in overlapping(lab, share).items()}
+        sizes = {len(own) for own in ids.values()}
+        common = set.intersection(*(set(own) for own in ids.values()))
+
+        (each,) = sizes
+        assert each == len(lab.trial.train) // 3
+        assert all(len(set(own)) == each for own in ids.values())
+        assert len(common) == round(share * each)
+        assert len(set().union(*ids.values())) == len(common) + 3 * (each - len(common))
+        assert before <= common
+        before = common
+
+
+def test_an_overlap_is_of_training_patients_only(lab: Lab) -> None:
+    train = {record.patient_id for record in lab.trial.train.records}
+
+    assert all({r.patient_id for r in own.records} <= train for own in overlapping(lab, 0.5).values())
+
+
+def test_every_beginning_of_an_even_order_has_the_strata_in_proportion(lab: Lab) -> None:
+    cohort = lab.trial.train
+    ordered = in_even_order(cohort, task=lab.task, seed=1)
+    strata = lab.task.strata(ordered.batch().outcomes).numpy()
+
+    assert sorted(r.patient_id for r in ordered.records) == sorted(r.patient_id for r in cohort.records)
+    for stop in (10, 25, 60):
+        for stratum in np.unique(strata):
+            expected = stop * (strata == stratum).mean()
+            assert abs((strata[:stop] == stratum).sum() - expected) <= 1.5
+
+
+def test_all_subsets_are_shown_and_one_modality_is_its_block() -> None:
+    _, results = finished("absent")
+
+    assert subsets("ab") == [("a",), ("b",), ("a", "b")]
+    assert len(results.conditions) == 7
+    for name in NAMES:
+        means = {row.mean for row in results.rows if row.condition == name}
+        assert len({round(mean, 6) for mean in means if mean is not None}) == 1
+
+
+def test_what_is_not_shown_is_not_seen(lab: Lab) -> None:
+    team = [lab.train(modality) for modality in lab.modalities]
+    merge = lab.merged(team)
+
+    shown = lab.said(merge, shown=["two", "one"])
+
+    two = LegoMerge([one.block for one in team if one.modality != "three"])
+    assert torch.allclose(shown, lab.said(two), atol=1e-6)
+    assert not torch.allclose(shown, lab.said(merge))
+
+
+def test_of_patients_without_the_modality_nothing_is_said(lab: Lab) -> None:
+    test = lab.trial.test
+    some = test.keep(
+        replace(record, modalities={"one": record.modalities["one"]}) if index % 2 else record
+        for index, record in enumerate(test.records)
+    )
+    lab = replace(lab, trial=replace(lab.trial, test=some))
+    trained = [lab.train("one"), lab.train("two")]
+
+    said, together = lab.said(trained[1].block), lab.ensemble(trained)
+
+    lacking = torch.arange(len(test)) % 2 == 1
+    assert torch.equal(said.isnan().all(dim=1), lacking)
+    assert torch.equal(together[lacking], lab.said(trained[0].block)[lacking])
+    assert not together.isnan().any()
+
+
+def test_the_best_block_is_best_on_validation(lab: Lab) -> None:
+    team = [lab.train(modality) for modality in lab.modalities]
+    values = [score(one.block, lab.trial.validation, task=lab.task).value for one in team]
+
+    assert lab.best_of(team) is team[int(np.argmax(values))]
+
+
+def test_a_scarce_modality_keeps_its_part_and_smaller_groups_are_inside_larger_ones(lab: Lab) -> None:
+    own = lab.dealt(lab.trial.train, "one")
+    half, fifth = (fewer(own, ratio, lab=lab) for ratio in (2, 5))
+
+    assert (len(half), len(fifth)) == (round(len(own) / 2), round(len(own) / 5))
+    ids = [{r.patient_id for r in part.records} for part in (fifth, half, own)]
+    assert ids[0] < ids[1] < ids[2]
+
+
+def test_ratios_that_leave_too_few_patients_are_left_out(lab: Lab) -> None:
+    study = Imbalance(ratios=(1, 2, 50))
+    left = len(lab.dealt(lab.trial.train, "one"))
+
+    arms = [one.arm for one in study.measure(lab, "every ratio")]
+
+    assert left / 2 >= FEWEST_PATIENTS > left / 50
+    assert {arm.condition for arm in arms} == {f"{name} 1:{ratio}" for name in NAMES for ratio in (1, 2)}
+    assert {one.where for one in study.comparisons(arms)} == {"at 1:1", "at 1:2"}
