@@ -34,6 +34,9 @@ RULES: dict[str, LatentMerge] = {
 class DomainStudy(AbstractStudy):
     """Blocks trained and merged with the transform, with its phase dropped after each pass, and without it.
 
+    Everything else is the plan's, the depth too: a block of depth 1 reads its only pass before the
+    phase could matter to it, and what is tracked then matters to a harmonic merge alone.
+
     Source:
         Hemker, Simidjievski, Jamnik. "Multimodal Lego." ICLR 2025. arXiv:2405.19950, section 3.
     """
