@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lego_core.assemble import Ingredients, build_fuse, build_merge
 from lego_core.block import LegoBlock
 from lego_core.errors import DataError
-from lego_core.fuse import FuseOrder
+from lego_core.fuse import FuseOrder, LegoFuse
 from lego_core.gram import GramStatistics
 from lego_core.merge import LegoMerge
 from lego_core.plan import Fuse, Merging, RunPlan
@@ -111,14 +111,16 @@ class Bench:
         """Two epochs on all training patients who hold several modalities."""
         blocks = self._blocks()
         started = time.process_time()
-        fuse = (self.plan.fuse or Fuse()).model_copy(update={"order": order})
-        plan = self.plan.model_copy(update={"fuse": fuse})
-        fused = build_fuse(plan, blocks, self._ingredients(blocks, plan.merging))
         paired = self.trial.train.with_several(self.plan.modalities)
-        settings = self.plan.training.model_copy(
-            update={"epochs": FUSE_EPOCHS, "learning_rate": fuse.learning_rate}
+        fused = fused_model(
+            order,
+            blocks,
+            self._ingredients(blocks, self.plan.merging),
+            paired,
+            plan=self.plan,
+            task=self.task,
+            seed=self.trial.seed,
         )
-        fit_fused(fused, paired, task=self.task, settings=settings, seed=self.trial.seed, device="cpu")
         return self._predicted(fused, started=started, before=self._seconds_of_blocks())
 
     def _dealt(self, part: Cohort, modality: str) -> Cohort:
@@ -182,6 +184,25 @@ def untrained_block(modality: str, *, plan: RunPlan, trial: Trial, task: Task) -
         num_outputs=task.num_outputs,
         seed=trial.seed,
     )
+
+
+def fused_model(
+    order: FuseOrder,
+    blocks: Sequence[LegoBlock],
+    ingredients: Ingredients,
+    paired: Cohort,
+    *,
+    plan: RunPlan,
+    task: Task,
+    seed: int,
+) -> LegoFuse:
+    """Fuse copies of blocks, and train them together for two epochs; not at all without patients."""
+    fuse = (plan.fuse or Fuse()).model_copy(update={"order": order})
+    fused = build_fuse(plan.model_copy(update={"fuse": fuse}), blocks, ingredients)
+    settings = plan.training.model_copy(update={"epochs": FUSE_EPOCHS, "learning_rate": fuse.learning_rate})
+    if len(paired):
+        fit_fused(fused, paired, task=task, settings=settings, seed=seed, device="cpu")
+    return fused
 
 
 def _predict(model: nn.Module, cohort: Cohort, *, task: Task, modality: str | None) -> Float[Tensor, "B Q"]:

@@ -24,9 +24,10 @@ from typer.testing import CliRunner
 from lego_core.block import LegoBlock
 from lego_core.errors import DataError, PlanError, RunError
 from lego_core.evaluation import score
+from lego_core.fuse import LegoFuse
 from lego_core.merge import LegoMerge
 from lego_core.tasks import Survival
-from simulations.benchmarks.protocol import Place, in_even_order
+from simulations.benchmarks.protocol import Place, in_even_order, unpaired
 from simulations.benchmarks.results import Gain, Verdict
 from simulations.benchmarks.studies import (
     STUDIES,
@@ -48,6 +49,7 @@ from simulations.benchmarks.studies.absent import subsets
 from simulations.benchmarks.studies.domain import FREQUENCY, DomainStudy
 from simulations.benchmarks.studies.imbalance import FEWEST_PATIENTS, Imbalance, fewer
 from simulations.benchmarks.studies.overlap import overlapping
+from simulations.benchmarks.studies.paired import Paired, groups
 from simulations.benchmarks.studies.start import COMMON, Start, own_starts, seed_phase
 from simulations.benchmarks.subject import Source
 from simulations.cli import app
@@ -370,7 +372,7 @@ def test_the_command_says_what_is_wrong_and_ends_with_2(tmp_path: Path) -> None:
     assert "The studies are: domain" in answer.output
 
 
-@pytest.mark.parametrize("name", ["absent", "imbalance"])
+@pytest.mark.parametrize("name", ["absent", "imbalance", "paired"])
 def test_questions_about_several_modalities_need_several(name: str) -> None:
     with pytest.raises(PlanError, match=r"one modality, .'one'."):
         STUDIES[name].steps(["one"])
@@ -563,3 +565,44 @@ def test_ratios_that_leave_too_few_patients_are_left_out(lab: Lab) -> None:
     assert left / 2 >= FEWEST_PATIENTS > left / 50
     assert {arm.condition for arm in arms} == {f"{name} 1:{ratio}" for name in NAMES for ratio in (1, 2)}
     assert {one.where for one in study.comparisons(arms)} == {"at 1:1", "at 1:2"}
+
+
+def test_groups_of_paired_patients_are_inside_one_another_and_end_with_everybody(lab: Lab) -> None:
+    found = groups(lab, (0, 10, 25, 10_000))
+
+    ids = [{r.patient_id for r in group.records} for group in found.values()]
+    assert list(found) == ["0", "10", "25", "all"]
+    assert [len(own) for own in ids] == [0, 10, 25, len(lab.trial.train)]
+    assert ids[0] < ids[1] < ids[2] < ids[3]
+    assert ids[3] <= {r.patient_id for r in lab.trial.train.records}
+
+
+def test_only_patients_with_several_modalities_are_paired(lab: Lab) -> None:
+    train = lab.trial.train
+    alone = unpaired(train, task=lab.task, seed=0).records
+    lab = replace(lab, trial=replace(lab.trial, train=train.keep((*train.records[:12], *alone[12:]))))
+
+    assert {name: len(group) for name, group in groups(lab, (0, 10, 25)).items()} == {
+        "0": 0,
+        "10": 10,
+        "all": 12,
+    }
+
+
+def test_without_paired_patients_fuse_is_untrained_and_nothing_is_trained_end_to_end(lab: Lab) -> None:
+    said = {one.arm: one.what for one in Paired(numbers=(0,)).measure(lab, "every number")}
+    team = [lab.train(modality) for modality in lab.modalities]
+    untrained = LegoFuse([one.block for one in team], order="weave")
+
+    assert Arm("0", "late-concat") not in said
+    assert Arm("all", "late-concat") in said
+    assert torch.equal(cast(Tensor, said[Arm("0", "fuse, weave")]), lab.said(untrained))
+    assert not torch.equal(cast(Tensor, said[Arm("all", "fuse, weave")]), lab.said(untrained))
+
+
+def test_at_depth_one_both_orders_of_fuse_are_one(lab: Lab) -> None:
+    shallow = lab.with_latent(lab.plan.latent.model_copy(update={"depth": 1}))
+
+    methods = {one.arm.method for one in Paired(numbers=(0,)).measure(shallow, "every number")}
+
+    assert methods == {"merge", "fuse, stack", "late-concat"}

@@ -13,12 +13,16 @@ from simulations.benchmarks.studies.absent import Absent
 from simulations.benchmarks.studies.domain import DomainStudy
 from simulations.benchmarks.studies.imbalance import Imbalance
 from simulations.benchmarks.studies.overlap import Overlap
+from simulations.benchmarks.studies.paired import Paired
 from simulations.benchmarks.studies.start import Start
 
-Study = Annotated[DomainStudy | Start | Overlap | Absent | Imbalance, Field(discriminator="kind")]
+Study = Annotated[
+    DomainStudy | Start | Overlap | Absent | Imbalance | Paired,
+    Field(discriminator="kind"),
+]
 
 STUDIES: dict[str, AbstractStudy] = {
-    study.kind: study for study in (DomainStudy(), Start(), Overlap(), Absent(), Imbalance())
+    study.kind: study for study in (DomainStudy(), Start(), Overlap(), Absent(), Imbalance(), Paired())
 }
 
 __all__ = [
@@ -32,6 +36,7 @@ __all__ = [
     "Lab",
     "Measured",
     "Overlap",
+    "Paired",
     "Start",
     "Study",
     "Trained",

@@ -10,7 +10,7 @@ from torch import Tensor
 from lego_core.assemble import Ingredients, build_merge
 from lego_core.block import LegoBlock
 from lego_core.evaluation import score
-from lego_core.fuse import LegoFuse
+from lego_core.fuse import FuseOrder, LegoFuse
 from lego_core.gram import GramStatistics
 from lego_core.merge import LegoMerge
 from lego_core.plan import Merging, RunPlan
@@ -18,7 +18,7 @@ from lego_core.records import Cohort
 from lego_core.tasks import Task
 from lego_core.training import fit_block, predict_logits
 from lego_core.trunk import LatentContract
-from simulations.benchmarks.blocks import check_finite, untrained_block
+from simulations.benchmarks.blocks import check_finite, fused_model, untrained_block
 from simulations.benchmarks.protocol import Trial, unpaired
 
 
@@ -114,13 +114,20 @@ class Lab:
             start: The trunk they began with; the trial's common start if not given.
         """
         merging = merging or self.plan.merging
-        grams = {one.modality: GramStatistics.of(one.block, one.patients) for one in team}
-        ingredients = Ingredients(
-            start or self.untrained(team[0].modality).trunk.state_dict(),
-            grams if merging.needs_grams else {},
-        )
         plan = self.plan.model_copy(update={"merging": merging})
-        return build_merge(plan, [one.block for one in team], ingredients)
+        return build_merge(plan, [one.block for one in team], self._ingredients(team, merging, start))
+
+    def fused(self, team: Sequence[Trained], order: FuseOrder, *, patients: Cohort) -> LegoFuse:
+        """Fuse copies of blocks and train them for two epochs, as `bench quality` does.
+
+        Args:
+            team: The blocks.
+            order: `stack` or `weave`.
+            patients: Who trains them; nobody leaves them as they are.
+        """
+        blocks, ingredients = [one.block for one in team], self._ingredients(team, self.plan.merging)
+        seed = self.trial.seed
+        return fused_model(order, blocks, ingredients, patients, plan=self.plan, task=self.task, seed=seed)
 
     def said(
         self, model: LegoBlock | LegoMerge | LegoFuse, *, shown: Sequence[str] | None = None
@@ -148,6 +155,15 @@ class Lab:
         """The mean of what the blocks of a patient's modalities say; as `said`."""
         chosen = [one for one in team if shown is None or one.modality in shown]
         return torch.stack([self.said(one.block) for one in chosen]).nanmean(dim=0)
+
+    def _ingredients(
+        self, team: Sequence[Trained], merging: Merging, start: Mapping[str, Tensor] | None = None
+    ) -> Ingredients:
+        wanted = team if merging.needs_grams else ()
+        return Ingredients(
+            start or self.untrained(team[0].modality).trunk.state_dict(),
+            {one.modality: GramStatistics.of(one.block, one.patients) for one in wanted},
+        )
 
     def _on_validation(self, one: Trained) -> tuple[bool, float]:
         reached = score(one.block, self.trial.validation.only(one.modality), task=self.task)

@@ -60,7 +60,7 @@ class Notebook:
 
     def write(self, place: Place, step: str, measured: Sequence[Measured]) -> None:
         """Keep predictions, then note that they are there."""
-        said = {str(i): one.what for i, one in enumerate(measured) if isinstance(one.what, Tensor)}
+        said = {str(i): one.what.clone() for i, one in enumerate(measured) if isinstance(one.what, Tensor)}
         self.store.save_weights(place, step, said)
         arms = tuple(
             Noted(
