@@ -1,5 +1,6 @@
 """`bench study`: one question, a table, a figure, and a sentence that says no more than the numbers."""
 
+import copy
 import io
 import json
 import xml.etree.ElementTree as ET
@@ -26,6 +27,7 @@ from lego_core.errors import DataError, PlanError, RunError
 from lego_core.evaluation import score
 from lego_core.fuse import LegoFuse
 from lego_core.merge import LegoMerge
+from lego_core.records import Cohort
 from lego_core.tasks import Survival
 from simulations.benchmarks.protocol import Place, in_even_order, unpaired
 from simulations.benchmarks.results import Gain, Verdict
@@ -48,6 +50,7 @@ from simulations.benchmarks.studies._work import StudyRun, run_step
 from simulations.benchmarks.studies.absent import subsets
 from simulations.benchmarks.studies.domain import FREQUENCY, DomainStudy
 from simulations.benchmarks.studies.imbalance import FEWEST_PATIENTS, Imbalance, fewer
+from simulations.benchmarks.studies.later import joined_by, jointly
 from simulations.benchmarks.studies.overlap import overlapping
 from simulations.benchmarks.studies.paired import Paired, groups
 from simulations.benchmarks.studies.start import COMMON, Start, own_starts, seed_phase
@@ -372,7 +375,7 @@ def test_the_command_says_what_is_wrong_and_ends_with_2(tmp_path: Path) -> None:
     assert "The studies are: domain" in answer.output
 
 
-@pytest.mark.parametrize("name", ["absent", "imbalance", "paired"])
+@pytest.mark.parametrize("name", ["absent", "imbalance", "later", "paired"])
 def test_questions_about_several_modalities_need_several(name: str) -> None:
     with pytest.raises(PlanError, match=r"one modality, .'one'."):
         STUDIES[name].steps(["one"])
@@ -606,3 +609,52 @@ def test_at_depth_one_both_orders_of_fuse_are_one(lab: Lab) -> None:
     methods = {one.arm.method for one in Paired(numbers=(0,)).measure(shallow, "every number")}
 
     assert methods == {"merge", "fuse, stack", "late-concat"}
+
+
+@pytest.mark.parametrize("newcomer", NAMES)
+def test_who_comes_later_changes_no_weight_of_the_others(lab: Lab, newcomer: str) -> None:
+    team = [lab.train(modality) for modality in lab.modalities if modality != newcomer]
+    before = {one.modality: copy.deepcopy(one.block.state_dict()) for one in team}
+
+    joined = joined_by(lab, team, newcomer)
+    merge = lab.merged(joined)
+    lab.said(merge)
+
+    assert [one.modality for one in joined] == NAMES
+    for modality, state in before.items():
+        after = merge.blocks[modality].state_dict()
+        assert state.keys() == after.keys()
+        assert all(torch.equal(tensor, after[name]) for name, tensor in state.items())
+
+
+def test_it_does_not_matter_in_which_order_modalities_came() -> None:
+    run, results = finished("later")
+    lab = Lab(run.benchmark.plan, trial := run.benchmark.trial(PLACE), trial.agreed(run.benchmark.plan.task))
+    team = [lab.train("three"), lab.train("one")]
+    said = {one.arm: one.what for one in run.notebook.read(PLACE, "one by one")}
+
+    assert torch.equal(cast(Tensor, said[Arm("without two", "merge")]), lab.said(lab.merged(team[::-1])))
+    everybody = lab.said(lab.merged(joined_by(lab, team, "two")))
+    assert torch.equal(cast(Tensor, said[Arm("all modalities", "merge")]), everybody)
+    assert results.conditions == ["without one", "without two", "without three", "all modalities"]
+
+
+def test_training_jointly_begins_with_the_common_start_and_the_patients_own_normalisation(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[LegoFuse] = []
+
+    def untrained(fused: LegoFuse, train: Cohort, validation: Cohort, **_: object) -> LegoFuse:
+        assert (len(train), len(validation)) == (len(lab.trial.train), len(lab.trial.validation))
+        shown.append(fused)
+        return fused
+
+    monkeypatch.setattr("simulations.benchmarks.studies.later.fit_fused", untrained)
+    fused = jointly(lab)
+
+    assert shown == [fused]
+    for modality, block in fused.blocks.items():
+        start = lab.untrained(modality)
+        values = lab.trial.train.batch().inputs[modality].values[:, 0]
+        assert torch.allclose(block.feature_mean, values.mean(dim=0), atol=1e-5)
+        assert torch.equal(block.trunk.latent, start.trunk.latent)

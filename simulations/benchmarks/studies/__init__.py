@@ -12,17 +12,19 @@ from simulations.benchmarks.studies._lab import Lab, Trained
 from simulations.benchmarks.studies.absent import Absent
 from simulations.benchmarks.studies.domain import DomainStudy
 from simulations.benchmarks.studies.imbalance import Imbalance
+from simulations.benchmarks.studies.later import Later
 from simulations.benchmarks.studies.overlap import Overlap
 from simulations.benchmarks.studies.paired import Paired
 from simulations.benchmarks.studies.start import Start
 
 Study = Annotated[
-    DomainStudy | Start | Overlap | Absent | Imbalance | Paired,
+    DomainStudy | Start | Overlap | Absent | Imbalance | Later | Paired,
     Field(discriminator="kind"),
 ]
 
 STUDIES: dict[str, AbstractStudy] = {
-    study.kind: study for study in (DomainStudy(), Start(), Overlap(), Absent(), Imbalance(), Paired())
+    study.kind: study
+    for study in (DomainStudy(), Start(), Overlap(), Absent(), Imbalance(), Later(), Paired())
 }
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "DomainStudy",
     "Imbalance",
     "Lab",
+    "Later",
     "Measured",
     "Overlap",
     "Paired",
