@@ -53,12 +53,15 @@ class Comparison:
         pairs: Arms of the one side, each with its counterpart of the other; of several pairs
             the mean difference is judged.
         where: Under which condition, if the same is asked under several: `at 25 % overlap`.
+        margin: A difference that would not matter; the sentence says whether the interval is
+            inside it.
     """
 
     what: str
     than: str
     pairs: tuple[tuple[Arm, Arm], ...]
     where: str = ""
+    margin: float | None = None
 
 
 class AbstractStudy(Component):

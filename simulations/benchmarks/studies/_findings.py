@@ -96,7 +96,7 @@ class Findings:
         if judged and len(judged) == len(asked.pairs):
             resampled = np.stack([resamples for _, resamples in judged]).mean(axis=0)
             gain = judge(fmean(difference for difference, _ in judged), resampled)
-        return Compared(what=asked.what, than=asked.than, where=asked.where, gain=gain)
+        return Compared(what=asked.what, than=asked.than, where=asked.where, gain=gain, margin=asked.margin)
 
     def tidy(self) -> Iterator[Measurement]:
         """Every arm in every trial, as a number."""

@@ -58,12 +58,14 @@ class Compared(Component):
         than: The other side.
         where: Under which condition, if the same was asked under several.
         gain: By how much, with a paired interval; None if it could not be judged.
+        margin: A difference that would not matter; None if nobody said one.
     """
 
     what: str
     than: str
     where: str = ""
     gain: Gain | None
+    margin: float | None = None
 
 
 @final

@@ -16,11 +16,14 @@ def sentences(comparisons: Sequence[Compared]) -> str:
     return " ".join(f"{text[0].upper()}{text[1:]}." for text in said) or "Nothing could be compared."
 
 
-def difference(gain: Gain) -> str:
-    """`+0.012, +0.003 to +0.020`; as many digits as the numbers need."""
+def difference(gain: Gain, *, margin: float | None = None) -> str:
+    """`+0.012, +0.003 to +0.020`, as many digits as the numbers need; and whether it is within a margin."""
     digits = 3 if max(abs(gain.ci95[0]), abs(gain.ci95[1])) < 10 else 0
     low, high = gain.ci95
-    return f"{gain.mean:+.{digits}f}, {low:+.{digits}f} to {high:+.{digits}f}"
+    said = f"{gain.mean:+.{digits}f}, {low:+.{digits}f} to {high:+.{digits}f}"
+    if margin is None:
+        return said
+    return f"{said}, {'within' if -margin <= low and high <= margin else 'not shown to be within'} {margin:g}"
 
 
 def listed(words: Sequence[str]) -> str:
@@ -31,23 +34,26 @@ def listed(words: Sequence[str]) -> str:
 def _one(group: list[Compared]) -> str:
     what, than = group[0].what, group[0].than
     if len(group) == 1 and not group[0].where:
-        return _plain(what, than, group[0].gain)
+        return _plain(group[0])
     parts = [_under(verdict, group) for verdict in VERDICTS]
     unjudged = [one.where for one in group if one.gain is None]
     parts.append(f"not judged {listed(unjudged)}" if unjudged else "")
     return f"{what} against {than}: {'; '.join(filter(None, parts))}"
 
 
-def _plain(what: str, than: str, gain: Gain | None) -> str:
-    if gain is None:
-        return f"{what} against {than} could not be judged"
-    if gain.verdict == "no difference":
-        return f"no difference between {what} and {than} ({difference(gain)})"
-    return f"{what} is {gain.verdict} {than} ({difference(gain)})"
+def _plain(one: Compared) -> str:
+    if one.gain is None:
+        return f"{one.what} against {one.than} could not be judged"
+    by = difference(one.gain, margin=one.margin)
+    if one.gain.verdict == "no difference":
+        return f"no difference between {one.what} and {one.than} ({by})"
+    return f"{one.what} is {one.gain.verdict} {one.than} ({by})"
 
 
 def _under(verdict: Verdict, group: list[Compared]) -> str:
-    found = [(one.where, one.gain) for one in group if one.gain is not None and one.gain.verdict == verdict]
-    if not found:
-        return ""
-    return f"{verdict} {listed([f'{where} ({difference(gain)})' for where, gain in found])}"
+    found = [
+        f"{one.where} ({difference(one.gain, margin=one.margin)})"
+        for one in group
+        if one.gain is not None and one.gain.verdict == verdict
+    ]
+    return f"{verdict} {listed(found)}" if found else ""
