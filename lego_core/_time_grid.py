@@ -1,5 +1,7 @@
 """Event times as a histogram that sites can add up: from times to counts to quantiles."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float, Float64
 from torch import Tensor
@@ -18,6 +20,23 @@ def count_times(times_days: Float[Tensor, "N"]) -> Float64[Tensor, "G"]:
     """Count times per bin; a bin holds its lower edge, and the last one all that comes later."""
     inner = time_grid_days()[1:-1]
     return torch.bucketize(times_days.double(), inner, right=True).bincount(minlength=NUM_TIME_BINS).double()
+
+
+def counts_between(counts: Float64[Tensor, "G"], edges_days: Sequence[float]) -> Float64[Tensor, "K"]:
+    """Add up the counted times between edges; the first part begins at 0, the last never ends.
+
+    Args:
+        counts: Times per bin of the grid, taken as spread evenly within a bin.
+        edges_days: K - 1 rising days.
+    """
+    counts = counts.round().clamp(min=0)
+    grid = time_grid_days()
+    edges = torch.tensor(edges_days, dtype=torch.float64).clamp(max=DAYS_IN_100_YEARS)
+    place = torch.searchsorted(grid, edges, right=True).clamp(max=NUM_TIME_BINS) - 1
+    share = (edges - grid[place]) / (grid[place + 1] - grid[place])
+    below = torch.cat([torch.zeros(1, dtype=torch.float64), counts.cumsum(0)])
+    reached = below[place] + share * counts[place]
+    return torch.cat([reached, counts.sum(0, keepdim=True)]).diff(prepend=torch.zeros(1, dtype=torch.float64))
 
 
 def quantiles_of_counts(counts: Float64[Tensor, "G"], num_groups: int) -> tuple[float, ...]:

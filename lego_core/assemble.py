@@ -22,6 +22,7 @@ def build_block(plan: RunPlan, agreement: Agreement, modality: str) -> LegoBlock
         agreement.schemas[modality],
         contract=plan.latent,
         num_outputs=agreement.task.num_outputs,
+        base_logits=agreement.task.base_logits,
         seed=plan.seed,
     )
 

@@ -9,7 +9,7 @@ Read it from the bottom of the picture:
 """
 
 import hashlib
-from collections.abc import ItemsView, Iterable, ValuesView
+from collections.abc import ItemsView, Iterable, Sequence, ValuesView
 from typing import cast, final
 
 import torch
@@ -35,6 +35,8 @@ class LegoBlock(nn.Module):
         schema: What the modality looks like.
         num_outputs: Number of outputs K of the task.
         contract: Sizes shared by all blocks that are to be merged; the defaults if not given.
+        base_logits: What is true of the whole group (`task.base_logits`), for the head to begin
+            at. With it a short training is enough, since there is no level to be found first.
         seed: Blocks of one seed have one common start: equal trunks, whatever the modality.
 
     Shapes:
@@ -43,8 +45,8 @@ class LegoBlock(nn.Module):
 
     Guarantees:
         No state: a forward pass changes neither the weights, the buffers nor the inputs.
-        Common start: two blocks built with one contract, one K and one seed have
-        bit-identical trunks.
+        Common start: two blocks built with one contract, one K, one seed and the same base
+        logits have bit-identical trunks.
 
     Source:
         Hemker, Simidjievski, Jamnik. "Multimodal Lego." ICLR 2025. arXiv:2405.19950,
@@ -60,6 +62,7 @@ class LegoBlock(nn.Module):
         *,
         num_outputs: int,
         contract: LatentContract | None = None,
+        base_logits: Sequence[float] | None = None,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -72,6 +75,8 @@ class LegoBlock(nn.Module):
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             self.trunk = Trunk(contract, num_outputs)
+            if base_logits is not None:
+                self.trunk.head.begin_at(base_logits)
             torch.manual_seed(_seed_of(modality, seed))
             self.encoder = encoder.build(schema) if isinstance(encoder, AbstractEncoder) else encoder
             self.token_memory = TokenMemory(

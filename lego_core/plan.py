@@ -129,7 +129,7 @@ class Fuse(Component):
     order: FuseOrder = "stack"
     rounds: int = Field(default=2, ge=1)
     local_epochs: int = Field(default=1, ge=1)
-    learning_rate: float = Field(default=3e-4, gt=0)
+    learning_rate: float = Field(default=5e-4, gt=0)
 
 
 @final

@@ -4,15 +4,15 @@ Only training patients are counted, and only totals are kept: the statistics of 
 together are the sum of their statistics, so a secure sum can add them up unseen.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from itertools import zip_longest
 
 import torch
 from jaxtyping import Float32, Float64
 from torch import Tensor
 
-from lego_core._time_grid import quantiles_of_counts
+from lego_core._time_grid import counts_between, quantiles_of_counts
 from lego_core.errors import DataError, PlanError, ProtocolError, ShapeError
 from lego_core.records import Cohort, Inputs
 
@@ -137,6 +137,7 @@ class OutcomeStatistics:
             or patients with each label.
         event_times: Histogram of event times, 0 to 1 day and then to 100 years in 999 steps of
             1.06 %; empty for a task that knows no times.
+        censored_times: Likewise, of the times at which the other patients left.
 
     Guarantees:
         Adding the statistics of sites gives the statistics of their patients together.
@@ -145,6 +146,7 @@ class OutcomeStatistics:
     num_patients: Float64[Tensor, ""]
     counts: Float64[Tensor, "Q"]
     event_times: Float64[Tensor, "G"]
+    censored_times: Float64[Tensor, "G"]
 
     def __add__(self, other: "OutcomeStatistics") -> "OutcomeStatistics":
         own, others = (len(self.counts), len(self.event_times)), (len(other.counts), len(other.event_times))
@@ -153,8 +155,12 @@ class OutcomeStatistics:
                 f"Outcome statistics of {own[0]} categories and {own[1]} time bins cannot be added to those "
                 f"of {others[0]} categories and {others[1]} time bins. Let all sites use the same task."
             )
-        counts, times = self.counts + other.counts, self.event_times + other.event_times
-        return OutcomeStatistics(self.num_patients + other.num_patients, counts, times)
+        return OutcomeStatistics(
+            self.num_patients + other.num_patients,
+            self.counts + other.counts,
+            self.event_times + other.event_times,
+            self.censored_times + other.censored_times,
+        )
 
     def event_time_quantiles(self, num_groups: int) -> tuple[float, ...]:
         """Days that cut the events into groups of equal number, right within one bin of the grid.
@@ -173,9 +179,23 @@ class OutcomeStatistics:
             )
         return quantiles_of_counts(self.event_times, num_groups)
 
+    def hazards(self, edges_days: Sequence[float]) -> Float64[Tensor, "K"]:
+        """Share of the patients who come into each time bin that have their event in it.
+
+        Half an event and half a patient without one are added to each bin, so that no share
+        is 0 or 1. Right within one bin of the grid.
+
+        Args:
+            edges_days: The K - 1 rising edges between bins.
+        """
+        events = counts_between(self.event_times, edges_days)
+        left = events + counts_between(self.censored_times, edges_days)
+        at_risk = left.flip(0).cumsum(0).flip(0)
+        return (events + 0.5) / (at_risk + 1)
+
     def to_tensors(self) -> dict[str, Tensor]:
         """The counts as they travel."""
-        return {"num_patients": self.num_patients, "counts": self.counts, "event_times": self.event_times}
+        return {field.name: getattr(self, field.name) for field in fields(self)}
 
     @classmethod
     def from_tensors(cls, tensors: Mapping[str, Tensor], *, like: "OutcomeStatistics") -> "OutcomeStatistics":

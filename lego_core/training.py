@@ -8,7 +8,7 @@ import copy
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 from jaxtyping import Float
@@ -40,6 +40,11 @@ class TrainingSettings(Component):
             a federated round, exactly.
         patience: Epochs (federated: rounds) without a better validation loss before
             training stops and the best weights return.
+        keep: `best` ends with the weights of the least validation loss; `last` runs every
+            epoch (every round) and ends with the last weights, since a handful of validation
+            patients would choose at random.
+        trunk_rate: How fast the trunk learns, next to everything else: 1 is as fast, 0 leaves
+            the common start as it is. The less trunks move, the better blocks merge.
         bf16: Autocast to bfloat16 on CUDA devices.
     """
 
@@ -50,6 +55,8 @@ class TrainingSettings(Component):
     clip_gradient: float = Field(default=1.0, gt=0)
     epochs: int = Field(default=50, ge=1)
     patience: int = Field(default=8, ge=1)
+    keep: Literal["best", "last"] = "best"
+    trunk_rate: float = Field(default=1.0, ge=0, le=1)
     bf16: bool = True
 
 
@@ -156,7 +163,7 @@ class Trainer:
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
         self.start = [weight.detach().clone() for weight in self.weights]
         self.optimiser = torch.optim.AdamW(
-            self.weights, lr=settings.learning_rate, weight_decay=settings.weight_decay
+            _in_two_speeds(model, settings), weight_decay=settings.weight_decay
         )
 
     def fit(
@@ -169,9 +176,9 @@ class Trainer:
     ) -> list[Epoch]:
         """Train and tell how it went.
 
-        With validation patients the model ends with the weights of the epoch whose
-        validation loss was least, and training stops after `patience` epochs without a
-        better one. Without them every epoch is run.
+        With validation patients, and if the settings keep the best, the model ends with the
+        weights of the epoch whose validation loss was least, and training stops after
+        `patience` epochs without a better one. Otherwise every epoch is run.
 
         Raises:
             DataError: If there is no training patient.
@@ -190,7 +197,7 @@ class Trainer:
                 if on_epoch:
                     on_epoch(epochs[-1])
                 reached = epochs[-1].validation_loss
-                if reached is None:
+                if reached is None or self.settings.keep == "last":
                     continue
                 waited += 1
                 if best is None or reached < best[0]:
@@ -265,6 +272,17 @@ def _seeded(seed: int) -> Iterator[torch.Generator]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield torch.Generator().manual_seed(seed)
+
+
+def _in_two_speeds(model: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]]:
+    """The trainable weights for the optimiser: those of trunks, and all others, each with its step size."""
+    named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    trunk = [weight for name, weight in named if "trunk" in name.split(".")]
+    rest = [weight for name, weight in named if "trunk" not in name.split(".")]
+    rates = [settings.learning_rate * settings.trunk_rate, settings.learning_rate]
+    return [
+        {"params": chosen, "lr": rate} for chosen, rate in zip((trunk, rest), rates, strict=True) if chosen
+    ]
 
 
 def _in_groups(chunks: list[Tensor], size: int) -> list[list[Tensor]]:

@@ -1,5 +1,6 @@
 """The trunk: all of a block that does not depend on its modality, and the contract on its sizes."""
 
+from collections.abc import Sequence
 from typing import Literal, final, get_args
 
 import torch
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 
 from lego_core.attention import FeedForward, FrequencyCrossAttention, Memory
 from lego_core.component import Component
+from lego_core.errors import ShapeError
 from lego_core.spectral import DOMAINS, DomainName, drop_phase
 
 TrunkPart = Literal["latent", "attention", "feed-forward", "norms"]
@@ -18,6 +20,8 @@ PART_OF: dict[str, TrunkPart] = {
     "attentions": "attention",
     "feed_forwards": "feed-forward",
 }
+
+WHISPER = 0.3  # of a head that begins at the group's base rates, next to torch's own start
 
 
 @final
@@ -62,6 +66,24 @@ class Head(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(latent_dim)
         self.linear = nn.Linear(latent_dim, num_outputs)
+
+    @torch.no_grad()
+    def begin_at(self, base_logits: Sequence[float]) -> None:
+        """Say about `base_logits` of everybody, and let the latent change little of it at first.
+
+        Args:
+            base_logits: What is true of the whole group, one logit per output.
+
+        Raises:
+            ShapeError: If there is not one logit per output.
+        """
+        if len(base_logits) != len(self.linear.bias):
+            raise ShapeError(
+                f"A head of {len(self.linear.bias)} outputs cannot begin at {len(base_logits)} base logits. "
+                "Give it the base logits of the task that its block was built for."
+            )
+        self.linear.weight.mul_(WHISPER)
+        self.linear.bias.copy_(torch.tensor(base_logits))
 
     def forward(self, latent_freq: Complex[Tensor, "B L D"]) -> Float[Tensor, "B K"]:
         """Turn a latent into logits."""

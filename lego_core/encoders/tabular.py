@@ -13,6 +13,8 @@ from lego_core.records import Inputs, Layout, ModalitySchema, Tokens
 
 # How loudly a patient speaks over the constants of the tokens; 1 and 0.1 predicted no better.
 PATIENT_SHARE = 0.3
+FARTHEST = 3.0  # spreads from the mean; what lies beyond says no more, and its square would shout
+SQUARE_SHARE = 1 / 3  # brings squares to about the size of the values
 
 
 @final
@@ -22,9 +24,14 @@ class Tabular(AbstractEncoder):
     SELU keeps activations near mean 0 and variance 1 from layer to layer without any
     normalisation over patients, so it suits sites with few of them. Clinical tables and
     gene panels are often predicted best by a plain weighted sum; a linear path beside
-    the network lets the tokens carry that sum unharmed. What the two say is added, at
-    a fraction of its size, to a learned constant of each token, for the LayerNorm behind
+    the network lets the tokens carry that sum unharmed. Squares let it bend: of many vital
+    signs and blood values both the high and the low are bad. What the two paths say is added,
+    at a fraction of its size, to a learned constant of each token, for the LayerNorm behind
     the tokens would otherwise make small deviations look like large ones.
+
+    Both paths start at zero, so that untrained tokens are the same for every patient: with
+    many features and few patients, a random start is a random opinion of each of them, which
+    a short training does not get rid of.
 
     Args:
         token_dim: Width C of the tokens.
@@ -37,6 +44,8 @@ class Tabular(AbstractEncoder):
             measured. They start from taking an absent value for an average one, and
             add a learned weight per absent feature; without it they stay there.
         linear_skip: Whether a linear map of the features is added to the output.
+        squares: Whether each feature comes with its square. They help where there are more
+            patients than features; for genes, switch them off.
 
     Raises:
         PlanError: From `build`, if the modality is not a table.
@@ -56,6 +65,7 @@ class Tabular(AbstractEncoder):
     input_dropout: float = Field(default=0.3, ge=0, lt=1)
     missing_indicators: bool = True
     linear_skip: bool = True
+    squares: bool = True
 
     def build(self, schema: ModalitySchema) -> nn.Module:
         """Make the network for the features of the schema."""
@@ -74,8 +84,10 @@ class _TabularModule(nn.Module):
     def __init__(self, settings: Tabular, num_features: int) -> None:
         super().__init__()
         self.token_dim = settings.token_dim
+        self.squares = settings.squares
         num_outputs = settings.num_tokens * settings.token_dim
-        widths = (num_features, *settings.hidden_dims)
+        num_inputs = 2 * num_features if settings.squares else num_features
+        widths = (num_inputs, *settings.hidden_dims)
         self.input_dropout = nn.Dropout(settings.input_dropout)
         self.hidden = nn.Sequential(
             *(
@@ -83,18 +95,17 @@ class _TabularModule(nn.Module):
                 for sizes in pairwise(widths)
             )
         )
-        self.out = _lecun(widths[-1], num_outputs, bias=False)
-        self.skip = _lecun(num_features, num_outputs, bias=False) if settings.linear_skip else None
-        self.absent = (
-            nn.Linear(num_features, num_outputs, bias=False) if settings.missing_indicators else None
-        )
-        if self.absent is not None:
-            nn.init.zeros_(self.absent.weight)
+        self.out = _zeros(widths[-1], num_outputs)
+        self.skip = _zeros(num_inputs, num_outputs) if settings.linear_skip else None
+        self.absent = _zeros(num_features, num_outputs) if settings.missing_indicators else None
         self.constant = nn.Parameter(torch.randn(settings.num_tokens, settings.token_dim))
 
     def forward(self, inputs: Inputs) -> Tokens:
         """Add up the network, the linear paths and the constants, and cut the sum into tokens."""
         values, measured = only_row(inputs)
+        values = values.clamp(-FARTHEST, FARTHEST)
+        if self.squares:
+            values = torch.cat([values, SQUARE_SHARE * values.square()], dim=1)
         values = self.input_dropout(values)
         output = self.out(self.hidden(values))
         if self.skip is not None:
@@ -105,9 +116,14 @@ class _TabularModule(nn.Module):
         return Tokens(tokens, torch.ones_like(tokens[..., 0], dtype=torch.bool))
 
 
-def _lecun(num_inputs: int, num_outputs: int, *, bias: bool = True) -> nn.Linear:
-    layer = nn.Linear(num_inputs, num_outputs, bias=bias)
+def _lecun(num_inputs: int, num_outputs: int) -> nn.Linear:
+    layer = nn.Linear(num_inputs, num_outputs)
     nn.init.normal_(layer.weight, std=num_inputs**-0.5)
-    if bias:
-        nn.init.zeros_(layer.bias)
+    nn.init.zeros_(layer.bias)
+    return layer
+
+
+def _zeros(num_inputs: int, num_outputs: int) -> nn.Linear:
+    layer = nn.Linear(num_inputs, num_outputs, bias=False)
+    nn.init.zeros_(layer.weight)
     return layer

@@ -31,7 +31,13 @@ class AbstractTask(Component):
 
     Outcomes are rows of `Outcome.values`. A *prediction* is what a reader can use: class
     probabilities, or the survival curve at the end of each time bin.
+
+    Args:
+        base_logits: The K logits that say of every patient what is true of the group: a block
+            that knows nothing yet starts from them. Absent until the group agreed.
     """
+
+    base_logits: tuple[float, ...] | None = None
 
     @property
     @abstractmethod
@@ -107,7 +113,7 @@ class AbstractTask(Component):
 
     @abstractmethod
     def agree(self, statistics: OutcomeStatistics) -> "AbstractTask":
-        """The same task with what the group decides from its pooled statistics.
+        """The same task with what the group decides from its pooled statistics: its base rates, at least.
 
         Raises:
             PlanError: If the group cannot learn this task from these patients.

@@ -124,10 +124,11 @@ class Classification(AbstractTask):
     def count_outcomes(self, outcomes: Float[Tensor, "B O"]) -> OutcomeStatistics:
         """Patients per class."""
         counts = outcomes[:, 0].long().bincount(minlength=len(self.classes)).double()
-        return OutcomeStatistics(counts.sum(), counts, torch.zeros(0, dtype=torch.float64))
+        none = torch.zeros(0, dtype=torch.float64)
+        return OutcomeStatistics(counts.sum(), counts, none, none)
 
     def agree(self, statistics: OutcomeStatistics) -> "Classification":
-        """The task as it is, once every class is known to occur somewhere."""
+        """The task with its base rates, once every class is known to occur somewhere."""
         check_statistics(statistics, like=self.count_outcomes(torch.zeros(0, 1)), task=self.kind)
         absent = [name for name, count in zip(self.classes, statistics.counts, strict=True) if count < 0.5]
         if absent:
@@ -136,7 +137,9 @@ class Classification(AbstractTask):
                 f"No training patient of any site has class {names}, so it cannot be learned. "
                 "Take it out of task.classes, or add sites that have such patients."
             )
-        return self
+        rates = (statistics.counts * torch.tensor(self.class_weights or [1.0] * len(self.classes))).log()
+        base = rates[1:] - rates[:1] if self._is_binary else rates - rates.mean()
+        return self.model_copy(update={"base_logits": tuple(base.tolist())})
 
     @property
     def _is_binary(self) -> bool:

@@ -96,12 +96,11 @@ class MultiLabel(AbstractTask):
     def count_outcomes(self, outcomes: Float[Tensor, "B O"]) -> OutcomeStatistics:
         """Patients with each label."""
         num_patients = torch.tensor(float(len(outcomes)), dtype=torch.float64)
-        return OutcomeStatistics(
-            num_patients, outcomes.double().sum(dim=0), torch.zeros(0, dtype=torch.float64)
-        )
+        none = torch.zeros(0, dtype=torch.float64)
+        return OutcomeStatistics(num_patients, outcomes.double().sum(dim=0), none, none)
 
     def agree(self, statistics: OutcomeStatistics) -> "MultiLabel":
-        """The task as it is, once every label is known to be yes for some and no for others."""
+        """The task with its base rates, once every label is known to be yes for some and no for others."""
         check_statistics(
             statistics, like=self.count_outcomes(torch.zeros(0, len(self.labels))), task=self.kind
         )
@@ -113,4 +112,5 @@ class MultiLabel(AbstractTask):
                 f"All training patients of all sites have the same answer for label {names}, so it cannot be "
                 "learned. Take it out of task.labels, or add sites that have other patients."
             )
-        return self
+        base = (statistics.counts / statistics.num_patients).logit()
+        return self.model_copy(update={"base_logits": tuple(base.tolist())})

@@ -145,17 +145,18 @@ class Survival(AbstractTask):
         return (outcomes[:, 1] == 1).long()
 
     def count_outcomes(self, outcomes: Float[Tensor, "B O"]) -> OutcomeStatistics:
-        """Censored patients, events, and when the events came."""
+        """Censored patients, events, and when they left or came."""
         seen = outcomes[:, 1] == 1
         counts = torch.stack([(~seen).sum(), seen.sum()]).double()
-        return OutcomeStatistics(counts.sum(), counts, count_times(outcomes[seen, 0]))
+        times = outcomes[:, 0]
+        return OutcomeStatistics(counts.sum(), counts, count_times(times[seen]), count_times(times[~seen]))
 
     def agree(self, statistics: OutcomeStatistics) -> "Survival":
-        """Set the edges to the quantiles of the group's event times, unless the plan set them."""
+        """Set the edges to quantiles of event times, unless the plan set them; and the base rates."""
         check_statistics(statistics, like=self.count_outcomes(torch.zeros(0, 2)), task=self.kind)
-        if self.bin_edges_days is not None:
-            return self
-        return self.model_copy(update={"bin_edges_days": statistics.event_time_quantiles(self.num_bins)})
+        edges = self.bin_edges_days or statistics.event_time_quantiles(self.num_bins)
+        base_logits = tuple(statistics.hazards(edges).logit().tolist())
+        return self.model_copy(update={"bin_edges_days": edges, "base_logits": base_logits})
 
     def _edges(self) -> tuple[float, ...]:
         if self.bin_edges_days is None:

@@ -182,6 +182,7 @@ def untrained_block(modality: str, *, plan: RunPlan, trial: Trial, task: Task) -
         trial.train.schemas[modality],
         contract=plan.latent,
         num_outputs=task.num_outputs,
+        base_logits=task.base_logits,
         seed=trial.seed,
     )
 

@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from math import ceil
 from typing import final
 
 from pydantic import Field
@@ -88,6 +89,12 @@ class Protocol(Component):
             trials_per_repeat=1 if large else 2 if quick else FOLDS,
             seed=seed,
         )
+
+    def with_at_least(self, trials: int) -> "Protocol":
+        """The same splits, and more of them if there would be fewer trials: further folds, or repeats."""
+        per_repeat = min(self.folds, max(self.trials_per_repeat, ceil(trials / self.repeats)))
+        repeats = max(self.repeats, ceil(trials / per_repeat))
+        return self.model_copy(update={"repeats": repeats, "trials_per_repeat": per_repeat})
 
     @property
     def places(self) -> list[Place]:

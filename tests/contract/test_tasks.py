@@ -272,7 +272,9 @@ def test_agreeing_gives_a_task_of_the_same_size_that_can_be_learned(example: Exa
 
 
 def test_statistics_of_another_task_are_refused(example: Example) -> None:
-    other = OutcomeStatistics(torch.tensor(7.0).double(), torch.ones(7).double(), torch.zeros(7).double())
+    other = OutcomeStatistics(
+        torch.tensor(7.0).double(), torch.ones(7).double(), torch.zeros(7).double(), torch.zeros(7).double()
+    )
 
     with pytest.raises(ShapeError, match="count 7 categories and 7 time bins, and task '"):
         example.task.agree(other)

@@ -234,3 +234,21 @@ def _gelu(x: np.ndarray) -> np.ndarray:
     from scipy.special import erf
 
     return x * (1 + erf(x / np.sqrt(2))) / 2
+
+
+def test_a_block_begins_near_the_base_rates_of_the_group() -> None:
+    base = (-2.0, 1.5)
+    arguments = {"contract": CONTRACT, "num_outputs": 2}
+    block, lost = (
+        LegoBlock("a", RowEncoder(), TABLE, base_logits=start, **arguments).eval() for start in (base, None)
+    )
+    inputs = tiny_cohort(["a"] * 6).batch().inputs["a"]
+
+    far, near = (float((one(inputs).detach() - torch.tensor(base)).abs().mean()) for one in (lost, block))
+
+    assert near < 0.5 < far
+
+
+def test_base_logits_that_do_not_fit_the_outputs_are_refused() -> None:
+    with pytest.raises(ShapeError, match="A head of 2 outputs cannot begin at 3 base logits"):
+        LegoBlock("a", RowEncoder(), TABLE, contract=CONTRACT, num_outputs=2, base_logits=(0.0, 0.0, 0.0))

@@ -1,5 +1,7 @@
 """Sums that sites add up: normalisation and event times."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lego_core._time_grid import count_times, time_grid_days
+from lego_core._time_grid import count_times, counts_between, time_grid_days
 from lego_core.errors import DataError, PlanError, ProtocolError, ShapeError
 from lego_core.records import Cohort, Measurement, ModalitySchema, Outcome, Part, PatientRecord
 from lego_core.statistics import FeatureStatistics, OutcomeStatistics, training_outcomes
+from lego_core.tasks import Survival
 
 FEATURES = ("creatinine", "sodium")
 SCHEMAS = {"laboratory": ModalitySchema(layout="series", features=FEATURES)}
@@ -37,7 +40,10 @@ def statistics_of(*values: np.ndarray) -> FeatureStatistics:
 
 def outcome_statistics(times: np.ndarray) -> OutcomeStatistics:
     number = torch.tensor(len(times), dtype=torch.float64)
-    return OutcomeStatistics(number, torch.stack([0 * number, number]), count_times(torch.tensor(times)))
+    never = torch.zeros(1000).double()
+    return OutcomeStatistics(
+        number, torch.stack([0 * number, number]), count_times(torch.tensor(times)), never
+    )
 
 
 @settings(deadline=None)
@@ -242,7 +248,7 @@ def test_quantiles_of_sites_are_those_of_all_patients(times: list[float], cut: i
 def test_counts_that_a_secure_sum_returns_nearly_whole_give_the_same_quantiles() -> None:
     exact = outcome_statistics(np.linspace(10, 900, 40))
     noise = 1e-3 * torch.randn(1000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    noisy = OutcomeStatistics(exact.num_patients, exact.counts, exact.event_times + noise)
+    noisy = replace(exact, event_times=exact.event_times + noise)
 
     assert noisy.event_time_quantiles(4) == exact.event_time_quantiles(4)
 
@@ -252,9 +258,30 @@ def test_too_few_events_have_no_quantiles() -> None:
         outcome_statistics(np.array([1.0, 2.0, 3.0])).event_time_quantiles(4)
 
 
+def test_hazards_are_the_share_of_those_still_there_who_have_their_event() -> None:
+    times = torch.tensor([5.0, 50.0, 50.0, 200.0, 500.0, 500.0])
+    seen = torch.tensor([True, True, False, True, False, True])
+    counted = Survival().count_outcomes(torch.stack([times, seen.float()], dim=1))
+
+    hazards = counted.hazards((100.0, 300.0))
+
+    # by hand: 2 events of 6, 1 of 3, 1 of 2; half an event and half a non-event more
+    assert hazards.tolist() == pytest.approx([2.5 / 7, 1.5 / 4, 1.5 / 3])
+
+
+@given(times=arrays(np.float64, st.integers(1, 60), elements=st.floats(0, 30000)), edge=st.floats(1, 20000))
+def test_counts_between_edges_are_right_within_one_bin_of_the_grid(times: np.ndarray, edge: float) -> None:
+    parts = counts_between(count_times(torch.tensor(times)), (edge,))
+
+    width = 1.02 + 0.0107 * edge  # bins are at most a day or 1.06 % wide
+    assert float(parts.sum()) == pytest.approx(len(times))
+    assert (times < edge - width).sum() - 1e-6 <= float(parts[0]) <= (times < edge + width).sum() + 1e-6
+
+
 def test_outcome_statistics_of_different_tasks_are_not_added() -> None:
     times = outcome_statistics(np.array([1.0]))
-    classes = OutcomeStatistics(times.num_patients, torch.ones(3).double(), torch.zeros(0).double())
+    none = torch.zeros(0).double()
+    classes = OutcomeStatistics(times.num_patients, torch.ones(3).double(), none, none)
 
     with pytest.raises(ShapeError, match="of 2 categories and 1000 time bins cannot be added to those of 3"):
         times + classes

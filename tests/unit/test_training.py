@@ -383,3 +383,34 @@ def test_a_loss_that_is_given_is_minimised_in_place_of_that_of_the_task() -> Non
     )
 
     assert model.logit.item() == pytest.approx(3, abs=0.01)
+
+
+def test_the_last_weights_stay_if_the_settings_keep_them() -> None:
+    cohort = telling_cohort(20)
+    settings = QUICK.model_copy(update={"keep": "last", "epochs": 6, "patience": 1})
+    judged, alone = block_of_three(), block_of_three()
+
+    fit_block(judged, cohort, contrary(cohort), task=TASK, settings=settings, device="cpu")
+    fit_block(alone, cohort, task=TASK, settings=settings, device="cpu")
+
+    assert same(judged.state_dict(), alone.state_dict())
+
+
+def test_a_trunk_of_rate_zero_stays_where_it_began_and_the_rest_learns() -> None:
+    start = block_of_three().state_dict()
+
+    end = trained(QUICK.model_copy(update={"trunk_rate": 0.0}))
+
+    trunk = {name for name in start if name.startswith("trunk.")}
+    assert all(torch.equal(start[name], end[name]) for name in trunk)
+    assert not same({n: start[n] for n in start.keys() - trunk - {"feature_mean", "feature_stddev"}}, end)
+
+
+def test_a_slow_trunk_goes_a_shorter_way() -> None:
+    start = block_of_three().state_dict()
+
+    def way(rate: float) -> float:
+        end = trained(QUICK.model_copy(update={"trunk_rate": rate}))
+        return sum(float((end[name] - start[name]).norm()) for name in start if name.startswith("trunk."))
+
+    assert 0 < way(0.1) < 0.5 * way(1.0)

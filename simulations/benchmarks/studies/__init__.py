@@ -11,6 +11,7 @@ from simulations.benchmarks.studies._contract import AbstractStudy, Arm, Compari
 from simulations.benchmarks.studies._lab import Lab, Trained
 from simulations.benchmarks.studies.absent import Absent
 from simulations.benchmarks.studies.domain import DomainStudy
+from simulations.benchmarks.studies.growth import Growth
 from simulations.benchmarks.studies.hospitals import Hospitals
 from simulations.benchmarks.studies.imbalance import Imbalance
 from simulations.benchmarks.studies.later import Later
@@ -19,13 +20,23 @@ from simulations.benchmarks.studies.paired import Paired
 from simulations.benchmarks.studies.start import Start
 
 Study = Annotated[
-    DomainStudy | Start | Overlap | Absent | Imbalance | Later | Paired | Hospitals,
+    DomainStudy | Start | Overlap | Absent | Imbalance | Later | Growth | Paired | Hospitals,
     Field(discriminator="kind"),
 ]
 
 STUDIES: dict[str, AbstractStudy] = {
     study.kind: study
-    for study in (DomainStudy(), Start(), Overlap(), Absent(), Imbalance(), Later(), Paired(), Hospitals())
+    for study in (
+        DomainStudy(),
+        Start(),
+        Overlap(),
+        Absent(),
+        Imbalance(),
+        Later(),
+        Growth(),
+        Paired(),
+        Hospitals(),
+    )
 }
 
 __all__ = [
@@ -35,6 +46,7 @@ __all__ = [
     "Arm",
     "Comparison",
     "DomainStudy",
+    "Growth",
     "Hospitals",
     "Imbalance",
     "Lab",

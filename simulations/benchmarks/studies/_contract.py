@@ -14,6 +14,9 @@ from simulations.benchmarks.studies._results import StudyResults
 from simulations.benchmarks.studies._words import sentences
 
 
+FEWEST_TRIALS = 3  # of fewer numbers no interval is drawn
+
+
 class Arm(NamedTuple):
     """What is measured in every trial.
 
@@ -80,6 +83,7 @@ class AbstractStudy(Component):
 
     question: ClassVar[str]
     dataset: ClassVar[str]  # if the command names none
+    fewest_trials: ClassVar[int] = 1  # in a quick look too
 
     @property
     def how(self) -> str:

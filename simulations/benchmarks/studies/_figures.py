@@ -36,12 +36,44 @@ def curves(
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (title, ticks) in zip(grid, panels.items(), strict=True):
         for number, method in enumerate(methods or results.methods):
-            _curve(axes, results, method, list(ticks), colour=COLOURS[number % len(COLOURS)], number=number)
+            colour = COLOURS[number % len(COLOURS)]
+            _curve(axes, results, method, list(ticks), colour=colour, number=number, label=method)
         axes.set_xticks(range(len(ticks)), list(ticks.values()))
         axes.set_xlabel(along)
         axes.set_title(title, loc="left", fontsize=9)
         _plain(axes, grid="y")
     grid[0].set_ylabel(_unit(results))
+    handles, labels = grid[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside right center", fontsize=8, frameon=False)
+    figure.suptitle(_title(results), x=0.01, ha="left", fontsize=9)
+    return figure
+
+
+def side_by_side(
+    results: StudyResults,
+    *,
+    along: str,
+    conditions: Sequence[str],
+    panels: Mapping[str, Mapping[str, str]],
+) -> Figure:
+    """Different numbers over the same conditions, each with an axis of its own.
+
+    Args:
+        results: What to draw.
+        along: What the axis of conditions means.
+        conditions: Which, in their order.
+        panels: What each panel's axis shows, and its methods with what the legend calls them.
+    """
+    figure = Figure(figsize=(2.6 + 2.9 * len(panels), 3.4), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (shown, methods) in zip(grid, panels.items(), strict=True):
+        for number, (method, label) in enumerate(methods.items()):
+            _curve(axes, results, method, conditions, colour=COLOURS[number], number=number, label=label)
+        axes.set_xticks(range(len(conditions)), list(conditions))
+        axes.set_xlabel(along)
+        axes.set_ylabel(shown)
+        axes.margins(y=0.1)
+        _plain(axes, grid="y")
     handles, labels = grid[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside right center", fontsize=8, frameon=False)
     figure.suptitle(_title(results), x=0.01, ha="left", fontsize=9)
@@ -78,14 +110,21 @@ def save_figure(figure: Figure, path: Path, *, salt: str) -> None:
 
 
 def _curve(
-    axes: Axes, results: StudyResults, method: str, conditions: Sequence[str], *, colour: str, number: int
+    axes: Axes,
+    results: StudyResults,
+    method: str,
+    conditions: Sequence[str],
+    *,
+    colour: str,
+    number: int,
+    label: str,
 ) -> None:
     found = [(index, results.row(condition, method)) for index, condition in enumerate(conditions)]
     points = [(index, row) for index, row in found if row is not None and row.mean is not None]
     if not points:
         return
     at = [index + APART * number for index, _ in points]
-    axes.plot(at, [row.mean or 0.0 for _, row in points], "o-", color=colour, markersize=4, label=method)
+    axes.plot(at, [row.mean or 0.0 for _, row in points], "o-", color=colour, markersize=4, label=label)
     for x, (_, row) in zip(at, points, strict=True):
         if row.ci95 is not None:
             axes.plot([x, x], row.ci95, color=colour, linewidth=1.2)

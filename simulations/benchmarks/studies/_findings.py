@@ -16,12 +16,10 @@ from torch import Tensor
 from simulations.benchmarks.bootstrap import RESAMPLES, Bootstrap, Means, interval
 from simulations.benchmarks.protocol import Place
 from simulations.benchmarks.results import Gain
-from simulations.benchmarks.studies._contract import Arm, Comparison
+from simulations.benchmarks.studies._contract import FEWEST_TRIALS, Arm, Comparison
 from simulations.benchmarks.studies._results import Compared, Measurement, Row, StudyResults
 from simulations.benchmarks.studies._work import StudyRun
 from simulations.benchmarks.summary import LIBRARIES, describe_splits, judge, make_bootstrap
-
-FEWEST_TRIALS = 3  # of fewer numbers no interval is drawn
 
 
 def summarise_study(run: StudyRun) -> StudyResults:

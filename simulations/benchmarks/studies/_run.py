@@ -88,6 +88,7 @@ def prepare_study(
     study = study.quick() if quick else study
     study.steps(subject.modalities)
     protocol = Protocol.for_cohort(len(subject.cohort), repeats=repeats, seed=seed, quick=quick)
+    protocol = protocol.with_at_least(study.fewest_trials)
     run = StudyRun(study, Benchmark(source=source, protocol=protocol, quick=quick, folder=folder))
     run.benchmark.store.claim(run.settings())
     return run

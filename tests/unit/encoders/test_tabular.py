@@ -13,9 +13,55 @@ def schema(num_features):
     return ModalitySchema(layout="table", features=tuple(f"gene {number}" for number in range(num_features)))
 
 
+def awake(module):
+    """The module after a training that moved its two paths away from zero."""
+    for layer in (module.out, module.skip):
+        if layer is not None:
+            torch.nn.init.normal_(layer.weight, std=layer.in_features**-0.5)
+    return module
+
+
+def test_untrained_tokens_are_the_same_for_every_patient(make_inputs):
+    module = Tabular().build(schema(300)).eval()
+
+    tokens = module(make_inputs(100 * torch.randn(6, 1, 300))).values
+
+    assert torch.equal(tokens, tokens[:1].expand_as(tokens))
+
+
+def test_one_step_of_training_tells_patients_apart(make_inputs):
+    module = Tabular().build(schema(30))
+    inputs = make_inputs(torch.randn(6, 1, 30))
+    optimiser = torch.optim.AdamW(module.parameters(), lr=1e-2)
+
+    (module(inputs).values[:3].sum() - module(inputs).values[3:].sum()).backward()
+    optimiser.step()
+    tokens = module.eval()(inputs).values
+
+    assert tokens.var(dim=0).mean() > 1e-3
+
+
+def test_squares_let_both_ends_of_a_feature_say_the_same(make_inputs):
+    low, middle, high = (make_inputs(torch.full((1, 1, 1), value)) for value in (-2.0, 0.0, 2.0))
+    module = Tabular(squares=True).build(schema(1)).eval()
+    torch.nn.init.zeros_(module.out.weight)
+    module.skip.weight.data = torch.tensor([0.0, 1.0]).expand(256, 2).contiguous()
+
+    assert torch.equal(module(low).values, module(high).values)
+    assert (module(high).values > module(middle).values).all()
+    assert Tabular(squares=False).build(schema(1)).skip.in_features == 1
+
+
+def test_what_lies_beyond_three_spreads_says_no_more(make_inputs):
+    module = awake(Tabular().build(schema(2))).eval()
+    far, farther = (make_inputs(torch.full((1, 1, 2), value)) for value in (3.0, 9.0))
+
+    assert torch.equal(module(far).values, module(farther).values)
+
+
 @pytest.mark.parametrize("absent_share", [0.0, 0.4])
 def test_hidden_layers_keep_mean_zero_and_variance_one(make_inputs, absent_share):
-    module = Tabular(hidden_dims=(256,) * 8, dropout=0.0).build(schema(100)).eval()
+    module = Tabular(hidden_dims=(256,) * 8, dropout=0.0, squares=False).build(schema(100)).eval()
     measured = torch.rand(400, 1, 100) >= absent_share
     inputs = make_inputs(torch.randn(400, 1, 100) * measured, measured=measured)
 
@@ -26,7 +72,11 @@ def test_hidden_layers_keep_mean_zero_and_variance_one(make_inputs, absent_share
 
 
 def test_alpha_dropout_keeps_mean_zero_and_variance_one():
-    module = Tabular(hidden_dims=(256,) * 8, dropout=0.1, input_dropout=0.0).build(schema(100)).train()
+    module = (
+        Tabular(hidden_dims=(256,) * 8, dropout=0.1, input_dropout=0.0, squares=False)
+        .build(schema(100))
+        .train()
+    )
 
     hidden = module.hidden(torch.randn(400, 100))
 
@@ -67,9 +117,9 @@ def test_without_indicators_an_absent_measurement_stays_an_average_one():
 
 
 def test_the_linear_path_is_a_weighted_sum_of_the_features(make_inputs):
-    module = Tabular().build(schema(5)).eval()
+    module = awake(Tabular(squares=False).build(schema(5))).eval()
     torch.nn.init.zeros_(module.out.weight)
-    first, second = torch.randn(1, 1, 5), torch.randn(1, 1, 5)
+    first, second = torch.randn(1, 1, 5).clamp(-1.5, 1.5), torch.randn(1, 1, 5).clamp(-1.5, 1.5)
     nothing, one, other, both = (
         module(make_inputs(v)).values for v in (torch.zeros(1, 1, 5), first, second, first + second)
     )
@@ -84,12 +134,12 @@ def test_without_the_linear_path_its_weights_are_gone():
         for skip in (True, False)
     ]
 
-    assert counts[0] - counts[1] == 5 * (4 * 64)
+    assert counts[0] - counts[1] == (5 + 5) * (4 * 64)
 
 
 def test_size_of_a_deviation_survives_the_layer_norm_behind_the_tokens(make_inputs):
-    module = Tabular().build(schema(5)).eval()
-    deviation = torch.randn(1, 1, 5)
+    module = awake(Tabular().build(schema(5))).eval()
+    deviation = torch.randn(1, 1, 5).clamp(-1.5, 1.5)
 
     small, large = (
         torch.nn.functional.layer_norm(module(make_inputs(scale * deviation)).values, (64,))
@@ -100,7 +150,7 @@ def test_size_of_a_deviation_survives_the_layer_norm_behind_the_tokens(make_inpu
 
 
 def test_input_dropout_hides_features_in_training_only(make_inputs):
-    module = Tabular(input_dropout=0.5, dropout=0.0).build(schema(20))
+    module = awake(Tabular(input_dropout=0.5, dropout=0.0).build(schema(20)))
     inputs = make_inputs(torch.ones(1, 1, 20))
 
     in_training = [module.train()(inputs).values for _ in range(2)]

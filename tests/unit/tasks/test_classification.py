@@ -129,7 +129,24 @@ def test_a_class_that_occurs_nowhere_is_named() -> None:
 def test_a_class_that_one_site_lacks_may_come_from_another() -> None:
     statistics = THREE.count_outcomes(column([0, 0])) + THREE.count_outcomes(column([1, 2]))
 
-    assert THREE.agree(statistics) == THREE
+    assert THREE.agree(statistics).classes == THREE.classes
+
+
+def test_base_logits_say_of_everybody_what_is_true_of_the_group() -> None:
+    counted = THREE.count_outcomes(column([0, 0, 0, 0, 1, 2, 2, 2]))
+    agreed = THREE.agree(counted)
+
+    predicted = agreed.predict(torch.tensor([agreed.base_logits]))
+
+    assert predicted[0].tolist() == pytest.approx([4 / 8, 1 / 8, 3 / 8])
+
+
+def test_base_logits_of_two_weighted_classes_are_those_of_the_weighted_group() -> None:
+    task = Classification(classes=("no", "yes"), class_weights=(1.0, 3.0))
+
+    agreed = task.agree(task.count_outcomes(column([0, 0, 0, 1])))
+
+    assert agreed.base_logits == pytest.approx([0.0], abs=1e-6)
 
 
 @pytest.mark.parametrize(

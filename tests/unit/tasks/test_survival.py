@@ -142,7 +142,17 @@ def test_agreed_edges_are_the_quartiles_of_event_times_within_the_grid() -> None
 def test_edges_that_the_plan_sets_stay() -> None:
     seen = outcomes([1.0, 2.0, 3.0, 4.0], [1, 1, 1, 1])
 
-    assert TASK.agree(TASK.count_outcomes(seen)) == TASK
+    assert TASK.agree(TASK.count_outcomes(seen)).bin_edges_days == TASK.bin_edges_days
+
+
+def test_base_logits_are_the_hazards_of_the_group() -> None:
+    seen = outcomes([5.0, 50.0, 50.0, 400.0], [1, 1, 0, 1])
+    task = Survival(num_bins=2, bin_edges_days=(100.0,))
+
+    agreed = task.agree(task.count_outcomes(seen))
+
+    # 2 of 4 in the first bin, 1 of 1 in the second; half an event and half a non-event more
+    assert torch.tensor(agreed.base_logits).sigmoid().tolist() == pytest.approx([2.5 / 5, 1.5 / 2])
 
 
 def test_fewer_events_than_bins_cannot_be_agreed_on() -> None:
