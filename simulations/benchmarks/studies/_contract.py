@@ -13,7 +13,6 @@ from simulations.benchmarks.studies._lab import Lab
 from simulations.benchmarks.studies._results import StudyResults
 from simulations.benchmarks.studies._words import sentences
 
-
 FEWEST_TRIALS = 3  # of fewer numbers no interval is drawn
 
 
