@@ -91,7 +91,7 @@ def assert_predicts_as(ended: Rehearsal, expected: LegoMerge, *, number: int = T
     patients = ended.patients(number)
     for cohort in (patients, patients.only("blood"), patients.only("clinical")):
         batch = cohort.batch()
-        torch.testing.assert_close(ended.bundle.model(batch), expected.eval()(batch), rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(ended.bundle.model(batch), expected.eval()(batch), rtol=1e-5, atol=1e-6)
 
 
 # ---- RegMean of trunks and heads -------------------------------------------------------------------
@@ -115,7 +115,7 @@ def test_bundle_predicts_as_a_merge_with_the_matrices_of_all_training_patients(r
 def test_that_merge_is_another_than_the_one_without_matrices(regmean: Rehearsal) -> None:
     batch = regmean.patients(TEACHING).batch()
 
-    assert (regmean.bundle.model(batch) - LegoMerge(blocks_of(regmean))(batch)).abs().max() > 1e-3
+    assert (regmean.bundle.model(batch) - LegoMerge(blocks_of(regmean))(batch)).abs().max() > 1e-5
 
 
 def test_bundle_needs_the_shared_trunk_once(regmean: Rehearsal) -> None:
