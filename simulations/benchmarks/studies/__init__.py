@@ -14,13 +14,14 @@ from simulations.benchmarks.studies.domain import DomainStudy
 from simulations.benchmarks.studies.growth import Growth
 from simulations.benchmarks.studies.hospitals import Hospitals
 from simulations.benchmarks.studies.imbalance import Imbalance
+from simulations.benchmarks.studies.interference import Interference
 from simulations.benchmarks.studies.later import Later
 from simulations.benchmarks.studies.overlap import Overlap
 from simulations.benchmarks.studies.paired import Paired
 from simulations.benchmarks.studies.start import Start
 
 Study = Annotated[
-    DomainStudy | Start | Overlap | Absent | Imbalance | Later | Growth | Paired | Hospitals,
+    DomainStudy | Start | Overlap | Absent | Imbalance | Later | Growth | Paired | Interference | Hospitals,
     Field(discriminator="kind"),
 ]
 
@@ -35,6 +36,7 @@ STUDIES: dict[str, AbstractStudy] = {
         Later(),
         Growth(),
         Paired(),
+        Interference(),
         Hospitals(),
     )
 }
@@ -49,6 +51,7 @@ __all__ = [
     "Growth",
     "Hospitals",
     "Imbalance",
+    "Interference",
     "Lab",
     "Later",
     "Measured",
