@@ -71,7 +71,7 @@ def side_by_side(
             _curve(axes, results, method, conditions, colour=COLOURS[number], number=number, label=label)
         axes.set_xticks(range(len(conditions)), list(conditions))
         axes.set_xlabel(along)
-        axes.set_ylabel(shown)
+        axes.set_ylabel(shown, fontsize=8)
         axes.margins(y=0.1)
         _plain(axes, grid="y")
     handles, labels = grid[0].get_legend_handles_labels()

@@ -34,9 +34,9 @@ BEFORE = "block to block, before the merge"
 COSINE, PATIENTS, LENGTH, CANCELLED = "cosine", "correlation", "length kept", "cancelled"
 UNITS = {
     COSINE: "cosine to each block",
-    PATIENTS: "correlation over patients with each block",
-    LENGTH: "length by mean length of the blocks",
-    CANCELLED: "share of elements",
+    PATIENTS: "correlation with each block",
+    LENGTH: "length, of the blocks' mean",
+    CANCELLED: "share of elements cancelled",
 }
 FAINT = 0.1
 
