@@ -107,8 +107,8 @@ def fit_block(
     Raises:
         DataError: If no training patient has the modality.
     """
-    train = train.marked("train").holding(block.modality)
-    validation = validation and validation.holding(block.modality)
+    train = train.marked("train").only(block.modality)
+    validation = validation and validation.only(block.modality)
     _check_any(train)
     block.normalise_with(FeatureStatistics.of(train, block.modality).normalisation())
     trainer = Trainer(block, task=task, settings=settings or TrainingSettings(), device=device)

@@ -7,7 +7,16 @@ import torch
 from blocks import CONTRACT, tiny_block, tiny_cohort
 from torch import Tensor, nn
 
-from lego_core import Cohort, LegoBlock, LegoFuse, LegoMerge, TrainingSettings, fit_block, fit_fused
+from lego_core import (
+    Cohort,
+    LegoBlock,
+    LegoFuse,
+    LegoMerge,
+    Measurement,
+    TrainingSettings,
+    fit_block,
+    fit_fused,
+)
 from lego_core.errors import DataError
 from lego_core.records import Batch
 from lego_core.statistics import FeatureStatistics
@@ -124,6 +133,20 @@ def test_patients_without_the_modality_take_no_part():
 
     fit_block(one, both, task=TASK, settings=QUICK, device="cpu")
     fit_block(other, both.holding("a"), task=TASK, settings=QUICK, device="cpu")
+
+    assert same(one.state_dict(), other.state_dict())
+
+
+def test_other_modalities_are_not_read_and_change_nothing():
+    own, both = (tiny_cohort([held] * 8) for held in ("a", "ab"))
+    crowded = both.keep(
+        replace(record, modalities={**mine.modalities, "b": Measurement(torch.zeros(1, 3 + number))})
+        for number, (record, mine) in enumerate(zip(both.records, own.records, strict=True))
+    )  # widths that no batch could hold
+    one, other = block_of_three(), block_of_three()
+
+    fit_block(one, crowded, crowded, task=TASK, settings=QUICK, device="cpu")
+    fit_block(other, own, own, task=TASK, settings=QUICK, device="cpu")
 
     assert same(one.state_dict(), other.state_dict())
 
