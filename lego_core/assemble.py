@@ -34,16 +34,18 @@ class Ingredients:
     Args:
         start: The state of the trunk with which all blocks began.
         grams: What the linear layers of each block are fed, by modality; empty if nobody asks.
+        scores: The main metric of each block on validation patients, by modality; likewise.
     """
 
     start: Mapping[str, Tensor]
     grams: Mapping[str, GramStatistics]
+    scores: Mapping[str, float]
 
     @classmethod
     def of_untrained(cls, blocks: Sequence[LegoBlock]) -> "Ingredients":
-        """Stand-ins for weights that are about to be loaded: blocks at their start, sums of nobody."""
+        """Stand-ins for weights that are about to be loaded: the start, and sums and scores of nobody."""
         nobody = {block.modality: GramStatistics.of_nobody(block.trunk) for block in blocks}
-        return cls(blocks[0].trunk.state_dict(), nobody)
+        return cls(blocks[0].trunk.state_dict(), nobody, dict.fromkeys(nobody, 0.0))
 
 
 def build_merge(
@@ -54,11 +56,16 @@ def build_merge(
     Raises:
         MergeError: If a merge method of the plan needs ingredients and there are none.
     """
+    weights = plan.merging.weights_of(
+        [block.modality for block in blocks],
+        scores=ingredients.scores if ingredients else {},
+        chance=plan.task.chance,
+    )
     return LegoMerge(
         blocks,
         latents=plan.merging.latents,
         heads=plan.merging.heads,
-        modality_weights=plan.merging.weights_of([block.modality for block in blocks]),
+        modality_weights=weights,
         trunk=plan.merging.trunk,
         apart=plan.merging.apart,
         start=ingredients and ingredients.start,

@@ -84,7 +84,10 @@ class LegoMerge(nn.Module):
         self.blocks = Blocks(blocks)
         self.latents = latents or HarmonicMean()
         self.heads = heads or Slerp()
-        self.modality_weights = _check_weights(list(self.blocks), modality_weights)
+        weights = _check_weights(list(self.blocks), modality_weights)
+        self.weights = nn.ModuleDict(
+            {name: NamedTensors({"weight": torch.tensor(weights[name])}) for name in self.blocks}
+        )
         _check_apart(apart, trunk)
         for method in (self.heads, trunk):
             if method:
@@ -101,6 +104,11 @@ class LegoMerge(nn.Module):
     def modalities(self) -> tuple[str, ...]:
         """Names of the modalities, in the order of the blocks."""
         return tuple(self.blocks)
+
+    @property
+    def modality_weights(self) -> dict[str, float]:
+        """How much each modality counts; what matters is their ratio."""
+        return dict(zip(self.blocks, self._weights(self.blocks).tolist(), strict=True))
 
     @property
     def num_parameters(self) -> int:
@@ -131,7 +139,7 @@ class LegoMerge(nn.Module):
                 own = functional_call(block.trunk, self.shared.by_name(), (memory,))
                 latent_freq = latent_freq.index_put((has_it,), own)
             latents_freq.append(latent_freq)
-        weights = held * self._weights(self.blocks).to(held.device)[:, None]
+        weights = held * self._weights(self.blocks)[:, None]
         return self.latents.combine(torch.stack(latents_freq), weights / weights.sum(dim=0))
 
     def merged_head(self, modalities: Iterable[str]) -> dict[str, Tensor]:
@@ -172,7 +180,8 @@ class LegoMerge(nn.Module):
         return functional_call(self.blocks[present[0]].trunk.head, self.merged_head(present), (latent_freq,))
 
     def _weights(self, modalities: Iterable[str]) -> Tensor:
-        return torch.tensor([self.modality_weights[name] for name in modalities])
+        named = {name: cast(NamedTensors, own).by_name() for name, own in self.weights.items()}
+        return torch.stack([named[name]["weight"] for name in modalities])
 
 
 def held_by_patient(batch: Batch, modalities: Iterable[str]) -> Tensor:

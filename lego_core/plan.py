@@ -1,18 +1,19 @@
 """RunPlan: every choice of a run, in one frozen document. Unknown keys are errors."""
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, final
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lego_core.aggregation import Aggregation, FedAvg
 from lego_core.component import Component, explain
 from lego_core.encoders import Encoder
-from lego_core.errors import PlanError
+from lego_core.errors import MergeError, PlanError
 from lego_core.fuse import FuseOrder
 from lego_core.merging import HarmonicMean, LatentMerge, Slerp, WeightMerge
+from lego_core.modality_weights import weights_from_scores
 from lego_core.partition import Simulation
 from lego_core.privacy import Privacy
 from lego_core.split import Split
@@ -86,14 +87,26 @@ class Merging(Component):
         trunk: How trunks become one, for all modalities; each block keeps its own if not given.
         apart: Parts of a merged trunk that each block keeps to itself all the same: any of
             `latent`, `attention`, `feed-forward`, `norms`.
-        modality_weights: How much each modality counts; equal if not given.
+        modality_weights: How much each modality counts: one number for each; or `validation`,
+            by the score of its block on the sites' validation patients
+            (`weights_from_scores`); equal if not given.
     """
 
     latents: LatentMerge = HarmonicMean()
     heads: WeightMerge = Slerp()
     trunk: WeightMerge | None = None
     apart: tuple[TrunkPart, ...] = ()
-    modality_weights: dict[str, float] | None = None
+    modality_weights: dict[str, float] | Literal["validation"] | None = None
+
+    @field_validator("modality_weights", mode="before")
+    @classmethod
+    def _check_word(cls, given: object) -> object:
+        if isinstance(given, str) and given != "validation":
+            raise ValueError(
+                f"there is no rule '{given}' for the weights of modalities; write 'validation', give every "
+                "modality one number, or leave the key out for equal weights"
+            )
+        return given
 
     @model_validator(mode="after")
     def _check_apart(self) -> "Merging":
@@ -109,9 +122,33 @@ class Merging(Component):
         """Whether a method asks what the linear layers of the blocks are fed."""
         return self.heads.needs_grams or bool(self.trunk and self.trunk.needs_grams)
 
-    def weights_of(self, modalities: Sequence[str]) -> dict[str, float] | None:
-        """The weights of some modalities, or None for equal ones."""
+    @property
+    def needs_scores(self) -> bool:
+        """Whether modalities count by how well their blocks do on validation patients."""
+        return self.modality_weights == "validation"
+
+    def weights_of(
+        self, modalities: Sequence[str], *, scores: Mapping[str, float], chance: float
+    ) -> dict[str, float] | None:
+        """The weights of some modalities, or None for equal ones.
+
+        Args:
+            modalities: Their names.
+            scores: Of every block on validation patients; only looked at if `needs_scores`.
+            chance: What a coin scores.
+
+        Raises:
+            MergeError: If a score is needed and missing.
+        """
         weights = self.modality_weights
+        if weights == "validation":
+            missing = [name for name in modalities if name not in scores]
+            if missing:
+                raise MergeError(
+                    f"Modalities are weighed by validation scores, and there are none of {missing} among "
+                    f"{sorted(scores)}. Give every block's score, or numbers as merging.modality-weights."
+                )
+            weights = weights_from_scores(scores, chance=chance)
         return weights and {name: weights[name] for name in modalities}
 
 
@@ -236,10 +273,10 @@ class RunPlan(Component):
 
     @model_validator(mode="after")
     def _check_modalities_are_named(self) -> "RunPlan":
-        named = set(self.merging.modality_weights or self.modalities)
-        if named != set(self.modalities):
+        weights = self.merging.modality_weights
+        if isinstance(weights, dict) and weights.keys() != self.modalities.keys():
             raise ValueError(
-                f"merging.modality-weights names {sorted(named)} and the plan's modalities are "
+                f"merging.modality-weights names {sorted(weights)} and the plan's modalities are "
                 f"{sorted(self.modalities)}; give every modality one weight"
             )
         groups = self.simulation.groups if self.simulation else ()

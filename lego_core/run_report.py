@@ -94,6 +94,8 @@ class RunReport(Component):
         bin_edges_days: Inner edges of the time bins, for survival.
         kept_rounds: For each block, the round whose weights were kept (0: the start).
         parameters: Number of parameters of each block, and of the fused model.
+        modality_weights: How much each modality counts in the merge; what matters is their
+            ratio. Empty before a merge.
         mergeability: How far every two blocks lie apart: the forecast before the merge.
         results: The scores; absent in a failed run.
         recommendation: Which model to use, chosen on validation patients.
@@ -118,6 +120,7 @@ class RunReport(Component):
     learning: tuple[LearningPoint, ...] = ()
     kept_rounds: dict[str, int] = Field(default_factory=dict)
     parameters: dict[str, int] = Field(default_factory=dict)
+    modality_weights: dict[str, float] = Field(default_factory=dict)
     mergeability: tuple[MergeabilityPair, ...] = ()
     results: EvaluationReport | None = None
     recommendation: Recommendation | None = None

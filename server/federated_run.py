@@ -40,6 +40,7 @@ class FederatedRun:
         self.mergeability: list[MergeabilityPair] = []
         self.charts: list[SiteCharts] = []
         self.ingredients: Ingredients | None = None
+        self.modality_weights: dict[str, float] = {}
         self._agreed: Agreed | None = None
 
     @property
@@ -75,8 +76,11 @@ class FederatedRun:
         pairs = [pair.model_dump() for pair in self.mergeability]
         names = [block.modality for block in blocks]
         self.ingredients = self._gather_ingredients(blocks)
-        self.exchange.log.write("merged", {"modalities": names, "mergeability": pairs})
-        return ModelSet(build_merge(self.plan, blocks, self.ingredients))
+        merged = build_merge(self.plan, blocks, self.ingredients)
+        self.modality_weights = merged.modality_weights
+        told = {"modalities": names, "weights": self.modality_weights, "mergeability": pairs}
+        self.exchange.log.write("merged", told)
+        return ModelSet(merged)
 
     def fuse(self, models: ModelSet) -> ModelSet:
         """Fine-tune the blocks together at the sites that hold paired patients, if the plan asks."""
@@ -143,7 +147,8 @@ class FederatedRun:
             grams = gather_grams(
                 blocks, members, agreement=self.agreed.agreement, plan=plan, exchange=self.exchange
             )
-        return Ingredients(self.learners[0].start, grams)
+        scores = {learner.name: learner.best_score for learner in self.learners}
+        return Ingredients(self.learners[0].start, grams, scores)
 
     def _train(self, learners: list[Learner], *, phase: Phase) -> None:
         self.learners += learners

@@ -42,6 +42,7 @@ class BlockRow:
     parameters: str
     rounds: str
     kept: str
+    share: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,7 @@ def site_rows(report: RunReport) -> list[SiteRow]:
 
 
 def block_rows(report: RunReport) -> list[BlockRow]:
-    """Each block, and the fused model: size, rounds, and which round was kept."""
+    """Each block, and the fused model: size, rounds, which round was kept, its share in the merge."""
     trained = [one.modality for one in report.rounds]
     names = dict.fromkeys([*report.features, *report.parameters, *trained])
     return [
@@ -92,6 +93,7 @@ def block_rows(report: RunReport) -> list[BlockRow]:
             parameters=_known(report.parameters, name),
             rounds=f"{max((one.round for one in report.rounds if one.modality == name), default=0)}",
             kept=_known(report.kept_rounds, name),
+            share=_share(report.modality_weights, name),
         )
         for name in names
     ]
@@ -144,3 +146,7 @@ def _rounded(patients: int) -> str:
 
 def _known(numbers: dict[str, int], name: str) -> str:
     return f"{numbers[name]:,}" if name in numbers else ""
+
+
+def _share(weights: dict[str, float], name: str) -> str:
+    return f"{weights[name] / sum(weights.values()):.0%}" if name in weights else ""

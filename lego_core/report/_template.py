@@ -172,10 +172,11 @@ PAGE = """\
   {% if blocks %}
   <div class="wide"><table>
     <thead><tr><th>Block</th><th class="n">Agreed features</th><th class="n">Parameters</th>
-      <th class="n">Rounds</th><th class="n">Kept round</th></tr></thead>
+      <th class="n">Rounds</th><th class="n">Kept round</th><th class="n">Share in the merge</th></tr></thead>
     <tbody>{% for row in blocks %}
     <tr><th>{{ row.name }}</th><td class="n">{{ row.features }}</td><td class="n">{{ row.parameters }}</td>
-      <td class="n">{{ row.rounds }}</td><td class="n">{{ row.kept }}</td></tr>
+      <td class="n">{{ row.rounds }}</td><td class="n">{{ row.kept }}</td>
+      <td class="n">{{ row.share }}</td></tr>
     {% endfor %}</tbody>
   </table></div>
   {% else %}<p>Nothing was agreed on.</p>{% endif %}

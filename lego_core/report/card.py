@@ -120,10 +120,11 @@ def _data(report: RunReport) -> list[str]:
 
 def _recipe(report: RunReport) -> list[str]:
     rows = [
-        (_plain(row.name), row.features, row.parameters, row.rounds, row.kept) for row in block_rows(report)
+        (_plain(row.name), row.features, row.parameters, row.rounds, row.kept, row.share)
+        for row in block_rows(report)
     ]
     lines = [f"Plan: {_plain(report.plan)}.", ""]
-    lines += _table(("Block", "Features", "Parameters", "Rounds", "Kept round"), rows)
+    lines += _table(("Block", "Features", "Parameters", "Rounds", "Kept round", "Share in the merge"), rows)
     if report.bin_edges_days:
         lines += ["", f"Time bins end at day {', '.join(f'{edge:.0f}' for edge in report.bin_edges_days)}."]
     if report.versions:

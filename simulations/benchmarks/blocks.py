@@ -16,7 +16,7 @@ from lego_core.gram import GramStatistics
 from lego_core.merge import LegoMerge
 from lego_core.plan import Fuse, Merging, RunPlan
 from lego_core.records import Cohort, collate
-from lego_core.tasks import Task
+from lego_core.tasks import Score, Task
 from lego_core.training import fit_block, fit_fused, predict_logits
 from simulations.benchmarks.methods import BEST_BLOCK, ENSEMBLE, block_name
 from simulations.benchmarks.protocol import Trial, unpaired
@@ -78,18 +78,19 @@ class Bench:
         Blocks are stopped by unpaired patients; the choice among them may use everybody.
         """
         names = self._trained()
-        best = max(names, key=self._validation_score)
+        scores = {name: self._validation_score(name) for name in names}
+        best = max(names, key=lambda name: (scores[name].pairs > 0, scores[name].value))
         test, validation = self.store.predictions(self.trial.place, block_name(best))
         parameters = self.store.record(self.trial.place, block_name(best)).parameters
         record = Record(seconds=self._seconds_of_blocks(), parameters=parameters, chosen=best)
         return Answer(test, validation, record)
 
-    def _validation_score(self, modality: str) -> tuple[bool, float]:
+    def _validation_score(self, modality: str) -> Score:
+        """How a block does on the validation patients who hold its modality."""
         _, predictions = self.store.predictions(self.trial.place, block_name(modality))
         outcomes = collate(self.trial.validation.records, {}).outcomes
         spoken = ~predictions.isnan().any(dim=1)
-        score = self.task.score(predictions[spoken], outcomes[spoken])
-        return score.pairs > 0, score.value
+        return self.task.score(predictions[spoken], outcomes[spoken])
 
     def _ensemble(self) -> Answer:
         """The mean of what the blocks of a patient's modalities say."""
@@ -128,13 +129,18 @@ class Bench:
         return unpaired(part, task=self.task, seed=self.trial.seed).only(modality)
 
     def _ingredients(self, blocks: Sequence[LegoBlock], merging: Merging) -> Ingredients:
-        """The common start, and Gram matrices of the patients each block was trained on, if asked for."""
-        wanted = blocks if merging.needs_grams else []
+        """The common start; if asked for, Gram matrices of the patients each block was trained on,
+        and its score on the patients who decide which block is best.
+        """
         grams = {
             block.modality: GramStatistics.of(block, self._dealt(self.trial.train, block.modality))
-            for block in wanted
+            for block in (blocks if merging.needs_grams else [])
         }
-        return Ingredients(self._untrained(blocks[0].modality).trunk.state_dict(), grams)
+        scores = {
+            block.modality: self._validation_score(block.modality).value
+            for block in (blocks if merging.needs_scores else [])
+        }
+        return Ingredients(self._untrained(blocks[0].modality).trunk.state_dict(), grams, scores)
 
     def _untrained(self, modality: str) -> LegoBlock:
         return untrained_block(modality, plan=self.plan, trial=self.trial, task=self.task)

@@ -82,6 +82,18 @@ def test_a_patient_without_any_known_modality_is_refused(model: type[LegoMerge] 
         model([tiny_block("a"), tiny_block("b")])(batch)
 
 
+def test_weights_of_modalities_travel_with_the_state() -> None:
+    blocks, batch = [tiny_block(name) for name in "ab"], tiny_cohort(["ab", "b"]).batch()
+    weighted = LegoMerge(blocks, modality_weights={"a": 0.4, "b": 0.1})
+    loaded = LegoMerge(blocks)
+
+    loaded.load_state_dict(weighted.state_dict())
+
+    assert loaded.modality_weights == pytest.approx({"a": 0.4, "b": 0.1})
+    assert torch.equal(loaded(batch), weighted(batch))
+    assert (LegoMerge(blocks)(batch) - weighted(batch)).abs().max() > 1e-4
+
+
 @pytest.mark.parametrize("weights", [{"a": 1.0}, {"a": 1.0, "b": 0.0}, {"a": 1.0, "b": 1.0, "c": 1.0}])
 def test_weights_that_do_not_fit_the_modalities_are_refused(weights: dict[str, float]) -> None:
     with pytest.raises(MergeError, match=r"do not fit the modalities \['a', 'b'\]"):

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lego_core.aggregation import TrimmedMean
-from lego_core.errors import PlanError
+from lego_core.errors import MergeError, PlanError
 from lego_core.merging import RegMean, Ties
 from lego_core.plan import Merging, Participation, Rounds, RunPlan, find_plan, shipped_plans
 from lego_core.privacy import NoPrivacy
@@ -186,6 +186,15 @@ REFUSED: dict[str, tuple[str, str]] = {
         changed("merging", "modality-weights", to={"clinical": 1.0}),
         "merging.modality-weights names ['clinical']",
     ),
+    "no weight at all": (
+        changed("merging", "modality-weights", to={}),
+        "merging.modality-weights names []",
+    ),
+    "weights by a rule that there is not": (
+        changed("merging", "modality-weights", to="test"),
+        "key 'merging.modality-weights': there is no rule 'test' for the weights of modalities; write "
+        "'validation', give every modality one number, or leave the key out for equal weights",
+    ),
     "seed rounds of a one-shot run": (
         changed("rounds", to={"mode": "one-shot", "seed-rounds": 2}),
         "mode 'one-shot' has one upload and seed-rounds asks for 2 more; set seed-rounds to 0, or mode to "
@@ -272,8 +281,24 @@ def test_weights_of_modalities_are_those_asked_for():
     text = changed("merging", "modality-weights", to={"clinical": 1.0, "scan": 2.0})
     plan = RunPlan.parse(text, where="x")
 
-    assert plan.merging.weights_of(["scan"]) == {"scan": 2.0}
-    assert RunPlan.parse(PLAN, where="x").merging.weights_of(["scan"]) is None
+    assert plan.merging.weights_of(["scan"], scores={}, chance=0.5) == {"scan": 2.0}
+    assert RunPlan.parse(PLAN, where="x").merging.weights_of(["scan"], scores={}, chance=0.5) is None
+    assert not plan.merging.needs_scores
+
+
+def test_weights_may_come_from_validation():
+    plan = RunPlan.parse(changed("merging", "modality-weights", to="validation"), where="x")
+
+    weights = plan.merging.weights_of(["scan"], scores={"scan": 0.75, "clinical": 0.5}, chance=0.5)
+
+    assert plan.merging.needs_scores
+    assert weights == {"scan": pytest.approx(0.35)}
+    assert RunPlan.model_validate(plan.to_plain()) == plan
+
+
+def test_weights_from_validation_need_every_score():
+    with pytest.raises(MergeError, match=r"there are none of \['scan'\] among \['clinical'\]. Give every"):
+        Merging(modality_weights="validation").weights_of(["scan"], scores={"clinical": 0.6}, chance=0.5)
 
 
 def test_trunks_are_merged_as_the_plan_says_and_parts_stay_apart():

@@ -159,10 +159,12 @@ class Lab:
     def _ingredients(
         self, team: Sequence[Trained], merging: Merging, start: Mapping[str, Tensor] | None = None
     ) -> Ingredients:
-        wanted = team if merging.needs_grams else ()
+        feeding = team if merging.needs_grams else ()
+        scored = team if merging.needs_scores else ()
         return Ingredients(
             start or self.untrained(team[0].modality).trunk.state_dict(),
-            {one.modality: GramStatistics.of(one.block, one.patients) for one in wanted},
+            {one.modality: GramStatistics.of(one.block, one.patients) for one in feeding},
+            {one.modality: self._on_validation(one)[1] for one in scored},
         )
 
     def _on_validation(self, one: Trained) -> tuple[bool, float]:

@@ -35,6 +35,18 @@ def test_the_card_marks_the_best_block(survival_report: RunReport) -> None:
     assert "| **block laboratory** (best block) | 0." in card
 
 
+def test_the_card_tells_how_much_each_modality_counts(survival_report: RunReport) -> None:
+    weights = {"clinical": 0.35, "laboratory": 0.1, "imaging": 0.05}
+    report = survival_report.model_copy(update={"modality_weights": weights})
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in render_card(report, manifest={"blocks": HASHES}).splitlines()
+    ]
+    assert ["Block", "Features", "Parameters", "Rounds", "Kept round", "Share in the merge"] in rows
+    shares = {row[0]: row[-1] for row in rows if len(row) == 6 and row[0] in (*weights, "fused")}
+    assert shares == {"clinical": "70%", "laboratory": "20%", "imaging": "10%", "fused": ""}
+
+
 def test_every_row_of_a_table_has_as_many_cells_as_its_head(survival_report: RunReport) -> None:
     card = render_card(survival_report, manifest={"blocks": HASHES})
     for table in (part for part in card.split("\n\n") if part.startswith("|")):

@@ -117,6 +117,14 @@ def test_a_run_whose_pairs_nobody_scored_says_so_without_a_table(survival_report
     assert "Gain of merging them" not in page
 
 
+def test_the_page_tells_how_much_each_modality_counts(survival_report: RunReport) -> None:
+    weights = {"clinical": 0.35, "laboratory": 0.1, "imaging": 0.05}
+    page = render_page(survival_report.model_copy(update={"modality_weights": weights}))
+    assert "Share in the merge" in page
+    for share in ("70%", "20%", "10%"):
+        assert f'<td class="n">{share}</td>' in page
+
+
 def test_every_chart_is_explained(page: str) -> None:
     assert page.count("How to read this.") == len(_Page(page).charts) == 19
 
