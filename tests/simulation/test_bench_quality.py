@@ -10,6 +10,7 @@ import time
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,12 @@ from typer.testing import CliRunner
 
 from lego_core.errors import DataError, LegoError, PlanError, RunError
 from lego_core.evaluation import score
+from lego_core.merge import LegoMerge
 from lego_core.merging import ModalityArithmetic, RegMean
 from lego_core.plan import Merging
 from lego_core.records import Cohort, Measurement
 from lego_core.tasks import Classification, MultiLabel, Survival
+from lego_core.training import predict_logits
 from simulations.baselines import BASELINES, AbstractBaseline, Fitted
 from simulations.benchmarks.benchmark import Benchmark, run_job
 from simulations.benchmarks.blocks import Bench
@@ -257,6 +260,44 @@ def test_a_rule_gets_the_common_start_and_the_gram_matrices_that_it_asks_for(
     assert all(row.trials == 5 and not row.failed for row in rows)
     regmean, arithmetic, apart = (row.parameters or 0 for row in rows)
     assert regmean == arithmetic < apart  # one trunk for both modalities
+
+
+def test_trunk_rules_need_one_trunk_for_all_modalities(finished: tuple[Benchmark, Results]) -> None:
+    _, results = finished
+    trunks = {name.removeprefix("trunk-") for name in RULES if name.startswith("trunk-")}
+    assert trunks == {"linear", "slerp", "arithmetic", "regmean", "ties", "dare", "slerp-own-attention"}
+
+    size = {name: results.methods[f"merge:{name}"].parameters or 0 for name in RULES}
+    assert size["trunk-slerp"] < size["trunk-slerp-own-attention"] < size["harmonic-mean"]
+    assert {size[f"trunk-{name}"] for name in trunks - {"slerp-own-attention"}} == {size["trunk-slerp"]}
+
+
+def test_every_rule_merges_in_a_way_of_its_own(finished: tuple[Benchmark, Results]) -> None:
+    benchmark, _ = finished
+    said = {name: benchmark.store.predictions(Place(1, 1), f"merge:{name}")[0] for name in RULES}
+
+    for one, other in combinations(RULES, 2):
+        assert not torch.equal(said[one], said[other]), (one, other)
+
+
+@pytest.mark.parametrize("latents", ["harmonic-mean", "mean"])
+def test_modalities_count_by_their_blocks_scores_on_validation_patients(
+    finished: tuple[Benchmark, Results], latents: str
+) -> None:
+    benchmark, _ = finished
+    place = Place(1, 2)
+    trial = benchmark.trial(place)
+    task = trial.agreed(Survival())
+    blocks = Bench(benchmark.plan, trial, task, benchmark.store)._blocks()
+    scores = {block.modality: score(block, trial.validation, task=task).value for block in blocks}
+    weights = {name: max(value - 0.5, 0) + 0.1 for name, value in scores.items()}
+    expected = LegoMerge(blocks, latents=RULES[latents].latents, modality_weights=weights)
+
+    said, _ = benchmark.store.predictions(place, f"merge:{latents}+validation")
+
+    logits, _ = predict_logits(expected, trial.test)
+    assert len(set(weights.values())) == 2
+    torch.testing.assert_close(said, task.predict(logits), rtol=1e-5, atol=1e-6)
 
 
 def test_blocks_learn_from_one_modality_of_every_patient_only(tmp_path: Path) -> None:
