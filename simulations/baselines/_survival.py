@@ -18,6 +18,17 @@ def times_and_events(cohort: Cohort) -> np.ndarray:
     return Surv.from_arrays(events == 1, times)
 
 
+def left_at_events(outcomes: np.ndarray) -> np.ndarray:
+    """Say of those who left between two events that they left at the earlier one.
+
+    Who is at risk at an event stays the same, and so does all that is learned from it; but there
+    are only as many times as events, over which each split of a survival tree is judged.
+    """
+    event, time = (outcomes[name] for name in outcomes.dtype.names or ())
+    begins = np.concatenate([[0.0], np.unique(time[event])])
+    return Surv.from_arrays(event, begins[np.searchsorted(begins, time, side="right") - 1])
+
+
 def by_risk(risk: Float[np.ndarray, "B"]) -> Float[Tensor, "B Q"]:
     """A risk in the form in which a survival task ranks patients, to choose by."""
     return torch.from_numpy(-risk).unsqueeze(1)

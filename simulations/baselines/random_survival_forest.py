@@ -13,19 +13,23 @@ from lego_core.tasks import Task
 from simulations.baselines._choosing import best_on
 from simulations.baselines._features import FeatureTable
 from simulations.baselines._on_features import AbstractOnFeatures, FittedOnFeatures
-from simulations.baselines._survival import at_bin_ends, times_and_events
+from simulations.baselines._steps import Steps
+from simulations.baselines._survival import at_bin_ends, left_at_events, times_and_events
 
 
 @final
 class RandomSurvivalForest(AbstractOnFeatures):
     """Many trees, each grown on a resample of the patients, whose survival curves are averaged.
 
-    A split chooses from a random few of the features, as many as the square root of their number.
-    How small a leaf may be is chosen on validation patients.
+    A split chooses from a random few of the features, as many as the square root of their number,
+    and among a few places per feature. How small a leaf may be is chosen on validation patients.
 
     Args:
         trees: How many.
         leaf_sizes: Fewest patients of a leaf to choose from, the largest first.
+        steps: Most values of a feature that a split tells apart. Judging a place takes as long as
+            there are events: on 620 patients, 81 events and 2,900 genes, 32 steps take a fifth of
+            the time of all values.
 
     Source:
         Ishwaran, Kogalur, Blackstone, Lauer. "Random Survival Forests." Annals of Applied
@@ -37,19 +41,23 @@ class RandomSurvivalForest(AbstractOnFeatures):
     kind: Literal["random-survival-forest"] = "random-survival-forest"
     trees: int = Field(default=200, ge=1)
     leaf_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(20, 8, 3), min_length=1)
+    steps: int = Field(default=32, ge=2)
 
     def _learn(
         self, table: FeatureTable, train: Cohort, validation: Cohort, *, task: Task, seed: int
     ) -> FittedOnFeatures:
-        rows, outcomes = table.filled(train), times_and_events(train)
-        forests = [self._forest(leaf, seed=seed).fit(rows, outcomes) for leaf in self.leaf_sizes]
+        rows, outcomes = table.filled(train), left_at_events(times_and_events(train))
+        steps = Steps.of(rows, most=self.steps)
+        forests = [
+            self._forest(leaf, seed=seed).fit(steps.number(rows), outcomes) for leaf in self.leaf_sizes
+        ]
         chosen = forests[0]
         if len(validation):
-            seen = table.filled(validation)
+            seen = steps.number(table.filled(validation))
             predictions = [torch.from_numpy(_curves(forest, seen, task=task)) for forest in forests]
             chosen = forests[best_on(validation, predictions, task=task)]
         nodes = sum(tree.tree_.node_count for tree in chosen.estimators_)
-        return FittedOnFeatures(table, lambda new: _curves(chosen, new, task=task), nodes)
+        return FittedOnFeatures(table, lambda new: _curves(chosen, steps.number(new), task=task), nodes)
 
     def _forest(self, leaf: int, *, seed: int) -> Forest:
         return Forest(n_estimators=self.trees, min_samples_leaf=leaf, max_features="sqrt", random_state=seed)

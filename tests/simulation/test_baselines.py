@@ -9,6 +9,7 @@ import torch
 from pydantic import TypeAdapter
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
+from sksurv.ensemble import RandomSurvivalForest
 from sksurv.linear_model import CoxnetSurvivalAnalysis
 from sksurv.metrics import concordance_index_censored
 from sksurv.util import Surv
@@ -46,7 +47,8 @@ from simulations.baselines._choosing import outcomes_of
 from simulations.baselines._features import FeatureTable
 from simulations.baselines._networks import AbstractNetwork, FittedNetwork
 from simulations.baselines._pooling import GatedAttention
-from simulations.baselines._survival import at_bin_ends
+from simulations.baselines._steps import Steps
+from simulations.baselines._survival import at_bin_ends, left_at_events, times_and_events
 from simulations.baselines._tokens import ChunkTokens
 from simulations.baselines.late_bilinear import FullProduct, LowRankProduct
 
@@ -371,6 +373,38 @@ def test_cox_regression_is_that_of_scikit_survival_where_its_path_ranks_validati
     model = fit_on(BASELINES["cox"], train, test, task=task)
 
     np.testing.assert_allclose(model.predict(test), [curve(ends) for curve in curves], atol=1e-4)
+
+
+def test_a_forest_is_the_same_if_patients_left_at_events():
+    train, _, _, rows, new = tables_only("survival")
+    outcomes = times_and_events(train)
+    fewer = left_at_events(outcomes)
+    one, other = (
+        RandomSurvivalForest(n_estimators=10, min_samples_leaf=3, random_state=0).fit(rows, told)
+        for told in (outcomes, fewer)
+    )
+
+    events = one.unique_times_[one.is_event_time_]
+    curves = [forest.predict_survival_function(new) for forest in (one, other)]
+
+    assert set(np.unique(fewer["time"])) <= {0.0, *events} < {0.0, *np.unique(outcomes["time"])}
+    told, again = ([curve(events) for curve in own] for own in curves)
+    np.testing.assert_allclose(told, again, atol=1e-12)
+
+
+def test_steps_are_few_and_in_order_and_keep_what_is_rare():
+    chance = np.random.default_rng(0)
+    rare = np.ones(500)
+    rare[7] = 0
+    rows = np.stack([chance.lognormal(size=500), rare, 1 - rare], axis=1)
+
+    numbers = Steps.of(rows, most=6).number(rows)
+
+    counts = np.unique(numbers[:, 0], return_counts=True)[1]
+    assert len(counts) == 6
+    assert counts.sum() == 500
+    assert (np.diff(numbers[np.argsort(rows[:, 0]), 0]) >= 0).all()
+    np.testing.assert_array_equal(numbers[:, 1:], rows[:, 1:])
 
 
 def test_survival_is_read_before_an_edge_and_after_the_last_step():
