@@ -1,14 +1,10 @@
 """Runs that several tests look at; each is made once per file of tests."""
 
-from collections.abc import Callable
-
 import pytest
-from rehearsal import Rehearsal, rehearse
+from rehearsal import Rehearsal, Run, rehearse
 
 from lego_core.plan import RunPlan
 from simulations.in_process import Fault, answer_faithfully
-
-Run = Callable[..., Rehearsal]
 
 
 @pytest.fixture(scope="module")

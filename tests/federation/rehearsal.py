@@ -183,6 +183,9 @@ class Rehearsal:
         return (self.sites / f"site-{number}" / "site.log").read_text(encoding="utf-8")
 
 
+Run = Callable[..., Rehearsal]
+
+
 def rehearse(
     plan: RunPlan,
     folder: Path,

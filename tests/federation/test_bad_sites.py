@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from conftest import Run
-from rehearsal import Rehearsal, clinics_only, tiny_plan
+from rehearsal import Rehearsal, Run, clinics_only, tiny_plan
 
 from lego_core.errors import PlanError, RunError
 from lego_core.plan import RunPlan

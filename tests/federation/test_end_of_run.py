@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from conftest import Run
-from rehearsal import ListeningGrid, Rehearsal, listening_grid, tiny_plan
+from rehearsal import ListeningGrid, Rehearsal, Run, listening_grid, tiny_plan
 
 from lego_core.bundle import ModelBundle
 from lego_core.plan import RunPlan

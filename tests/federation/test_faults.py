@@ -5,9 +5,8 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import Run
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
-from rehearsal import Rehearsal, clinics_only, listening_grid, tiny_plan
+from rehearsal import Rehearsal, Run, clinics_only, listening_grid, tiny_plan
 from torch import Tensor
 
 from client.records import read_letter, reply_with

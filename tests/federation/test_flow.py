@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import Run
 from flwr.app import Message
-from rehearsal import ListeningGrid, Rehearsal, Sent, clinics_only, listening_grid, tiny_plan
+from rehearsal import ListeningGrid, Rehearsal, Run, Sent, clinics_only, listening_grid, tiny_plan
 
 from client.records import read_letter, reply_with
 from lego_core.assemble import build_block

@@ -10,11 +10,10 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
-from conftest import Run
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.serde import message_to_proto
-from rehearsal import ListeningGrid, Rehearsal, listening_grid, tiny_plan
+from rehearsal import ListeningGrid, Rehearsal, Run, listening_grid, tiny_plan
 
 from client.app import app as client_app
 from client.gate import gate

@@ -4,9 +4,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from conftest import Run
 from flwr.app import Message
-from rehearsal import Rehearsal, tiny_plan
+from rehearsal import Rehearsal, Run, tiny_plan
 from torch import Tensor
 
 from client.records import read_letter, reply_with
