@@ -1,10 +1,22 @@
 """`python -m simulations bench`: what the methods are worth, measured."""
 
-import signal
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+Data = Annotated[
+    Path | None, typer.Option(exists=True, file_okay=False, resolve_path=True, help="Where the data lie.")
+]
+Repeats = Annotated[
+    int | None, typer.Option(min=1, help="5 for 1,500 patients or more, 3 for fewer, if not given.")
+]
+Plan = Annotated[
+    str | None, typer.Option(help="Task, encoders and training of another plan, by name or file.")
+]
+Jobs = Annotated[int, typer.Option(min=1, help="Processes, with one thread each.")]
+Seed = Annotated[int, typer.Option(min=0, help="Another seed gives other splits and starts.")]
+Quick = Annotated[bool, typer.Option(help="A first look: few trials, little training.")]
 
 bench = typer.Typer(help="Measure what the methods are worth.", no_args_is_help=True)
 
@@ -19,37 +31,28 @@ def quality(
     dataset: Annotated[
         str, typer.Option(help="Name of a shipped dataset, or a TOML file that describes one.")
     ],
-    data: Annotated[
-        Path | None,
-        typer.Option(exists=True, file_okay=False, resolve_path=True, help="Where the data lie."),
-    ] = None,
-    repeats: Annotated[
-        int | None, typer.Option(min=1, help="5 for 1,500 patients or more, 3 for fewer, if not given.")
-    ] = None,
+    data: Data = None,
+    repeats: Repeats = None,
     output: Annotated[
         Path | None,
         typer.Option(file_okay=False, resolve_path=True, help="Where to write; runs/bench/DATASET."),
     ] = None,
-    plan: Annotated[
-        str | None, typer.Option(help="Task, encoders and training of another plan, by name or file.")
-    ] = None,
+    plan: Plan = None,
     methods: Annotated[
         str | None, typer.Option(help="Names separated by commas; all methods if not given.")
     ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes, with one thread each.")] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other splits and starts.")] = 0,
-    quick: Annotated[bool, typer.Option(help="A first look: few trials, little training.")] = False,
+    jobs: Jobs = 2,
+    seed: Seed = 0,
+    quick: Quick = False,
 ) -> None:
     """Compare all methods on one dataset, on the same patients; goes on where it was stopped."""
     from simulations.benchmarks.quality import run_quality  # brings torch
     from simulations.benchmarks.subject import Source
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     names = [name.strip() for name in methods.split(",") if name.strip()] if methods is not None else None
     source = Source(dataset=dataset, plan=plan, data=data)
     folder = output or (Path("runs") / "bench" / Path(dataset).stem).absolute()
-    code = run_quality(source, folder, methods=names, repeats=repeats, processes=jobs, seed=seed, quick=quick)
-    raise typer.Exit(code)
+    run_quality(source, folder, methods=names, repeats=repeats, processes=jobs, seed=seed, quick=quick)
 
 
 @bench.command()
@@ -58,29 +61,21 @@ def study(
     dataset: Annotated[
         str | None, typer.Option(help="Name of a shipped dataset, or a TOML file; the study's own choice.")
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(exists=True, file_okay=False, resolve_path=True, help="Where the data lie."),
-    ] = None,
-    repeats: Annotated[
-        int | None, typer.Option(min=1, help="5 for 1,500 patients or more, 3 for fewer, if not given.")
-    ] = None,
+    data: Data = None,
+    repeats: Repeats = None,
     output: Annotated[
         Path | None,
         typer.Option(file_okay=False, resolve_path=True, help="Where to write a folder NAME; runs/studies."),
     ] = None,
-    plan: Annotated[
-        str | None, typer.Option(help="Task, encoders and training of another plan, by name or file.")
-    ] = None,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes, with one thread each.")] = 2,
-    seed: Annotated[int, typer.Option(min=0, help="Another seed gives other splits and starts.")] = 0,
-    quick: Annotated[bool, typer.Option(help="A first look: few trials, little training.")] = False,
+    plan: Plan = None,
+    jobs: Jobs = 2,
+    seed: Seed = 0,
+    quick: Quick = False,
 ) -> None:
     """Answer one question with a table, a figure and a sentence; goes on where it was stopped."""
     from simulations.benchmarks.studies._run import run_study  # brings torch
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    code = run_study(
+    run_study(
         name,
         output or (Path("runs") / "studies").absolute(),
         dataset=dataset,
@@ -91,4 +86,3 @@ def study(
         seed=seed,
         quick=quick,
     )
-    raise typer.Exit(code)

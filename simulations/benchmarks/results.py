@@ -1,11 +1,17 @@
 """`results.json`: everything a benchmark found, as one document."""
 
+import platform
+import shlex
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
 from typing import Literal, final
 
 from pydantic import Field
 
 from lego_core.component import Component
 
+LIBRARIES = ("torch", "numpy", "scikit-learn", "scikit-survival")
 Verdict = Literal["above", "below", "no difference"]
 
 
@@ -55,30 +61,50 @@ class MethodResult(Component):
     failed: tuple[str, ...] = ()
 
 
-@final
-class Results(Component):
-    """A benchmark's results.
+def _command() -> str:
+    return shlex.join(["python", "-m", "simulations", *sys.argv[1:]])
+
+
+def _today() -> str:
+    return datetime.now(UTC).date().isoformat()
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
+
+
+class AbstractResults(Component):
+    """What every `results.json` says of how it was made.
 
     Args:
-        dataset: Its name.
-        metric: Name of the metric.
-        methods: By name, in the order of the tables.
-        default_rule: The merge rule that the plan itself uses, `merge:NAME`.
-        protocol: How they were made, in words.
-        notes: What a reader should know.
+        dataset: Whose patients answer.
+        metric: Name of the task's metric.
+        protocol: How the patients were split, and who saw whom, in words.
+        notes: What a reader should know, and what failed.
         quick: Whether it was only a quick look.
-        command: The command that made them.
+        command: The command that made them; the one that runs now if not given.
         date: When.
         versions: Of Python and of the libraries that compute.
     """
 
     dataset: str
     metric: str
-    methods: dict[str, MethodResult]
-    default_rule: str | None
     protocol: str
     notes: tuple[str, ...]
     quick: bool
-    command: str
-    date: str
-    versions: dict[str, str]
+    command: str = Field(default_factory=_command)
+    date: str = Field(default_factory=_today)
+    versions: dict[str, str] = Field(default_factory=_versions)
+
+
+@final
+class Results(AbstractResults):
+    """A benchmark's results; further settings as in `AbstractResults`.
+
+    Args:
+        methods: By name, in the order of the tables.
+        default_rule: The merge rule that the plan itself uses, `merge:NAME`.
+    """
+
+    methods: dict[str, MethodResult]
+    default_rule: str | None

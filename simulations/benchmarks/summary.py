@@ -1,11 +1,6 @@
 """From the predictions of all trials to numbers: means, intervals, gains."""
 
-import platform
-import shlex
-import sys
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
-from importlib.metadata import version
 from statistics import fmean, stdev
 
 import numpy as np
@@ -21,8 +16,6 @@ from simulations.benchmarks.protocol import Place, is_mostly_complete
 from simulations.benchmarks.results import Gain, MethodResult, Results, Verdict
 from simulations.benchmarks.rules import default_rule
 from simulations.benchmarks.store import Record, Store
-
-LIBRARIES = ("torch", "numpy", "scikit-learn", "scikit-survival")
 
 
 def summarise(benchmark: Benchmark, wanted: Sequence[str]) -> Results:
@@ -43,9 +36,6 @@ def summarise(benchmark: Benchmark, wanted: Sequence[str]) -> Results:
         protocol=describe_protocol(benchmark),
         notes=(*subject.notes, *left_out),
         quick=benchmark.quick,
-        command=shlex.join(["python", "-m", "simulations", *sys.argv[1:]]),
-        date=datetime.now(UTC).date().isoformat(),
-        versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
     )
 
 

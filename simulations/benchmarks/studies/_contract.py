@@ -11,7 +11,6 @@ from torch import Tensor
 from lego_core.component import Component
 from simulations.benchmarks.studies._lab import Lab
 from simulations.benchmarks.studies._results import StudyResults
-from simulations.benchmarks.studies._words import sentences
 
 FEWEST_TRIALS = 3  # of fewer numbers no interval is drawn
 
@@ -117,7 +116,3 @@ class AbstractStudy(Component):
     @abstractmethod
     def figure(self, results: StudyResults) -> Figure:
         """The picture of the results."""
-
-    def sentence(self, results: StudyResults) -> str:
-        """What came out, in words that follow from the intervals."""
-        return sentences(results.comparisons)

@@ -1,11 +1,6 @@
 """From what was measured in the trials to rows, comparisons and a sentence."""
 
-import platform
-import shlex
-import sys
 from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
-from importlib.metadata import version
 from statistics import fmean
 from typing import final
 
@@ -18,31 +13,30 @@ from simulations.benchmarks.protocol import Place
 from simulations.benchmarks.results import Gain
 from simulations.benchmarks.studies._contract import FEWEST_TRIALS, Arm, Comparison
 from simulations.benchmarks.studies._results import Compared, Measurement, Row, StudyResults
+from simulations.benchmarks.studies._words import sentences
 from simulations.benchmarks.studies._work import StudyRun
-from simulations.benchmarks.summary import LIBRARIES, describe_splits, judge, make_bootstrap
+from simulations.benchmarks.summary import describe_splits, judge, make_bootstrap
 
 
 def summarise_study(run: StudyRun) -> StudyResults:
     """Everything there is to tell of a study whose steps are done."""
     findings = Findings(run)
     bench, study = run.benchmark, run.study
-    results = StudyResults(
+    comparisons = tuple(findings.compare(one) for one in study.comparisons(findings.arms))
+    return StudyResults(
         study=run.name,
         question=study.question,
         dataset=bench.subject.name,
         metric=bench.plan.task.metric,
-        comparisons=tuple(findings.compare(one) for one in study.comparisons(findings.arms)),
+        sentence=sentences(comparisons),
+        comparisons=comparisons,
         rows=tuple(findings.row(arm) for arm in findings.arms),
         measurements=tuple(findings.tidy()),
         how=study.how,
         protocol=" ".join(describe_splits(bench)),
         notes=(*bench.subject.notes, *findings.failures()),
         quick=bench.quick,
-        command=shlex.join(["python", "-m", "simulations", *sys.argv[1:]]),
-        date=datetime.now(UTC).date().isoformat(),
-        versions={"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}},
     )
-    return results.model_copy(update={"sentence": study.sentence(results)})
 
 
 @final

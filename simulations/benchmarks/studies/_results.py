@@ -3,7 +3,7 @@
 from typing import final
 
 from lego_core.component import Component
-from simulations.benchmarks.results import Gain
+from simulations.benchmarks.results import AbstractResults, Gain
 
 
 @final
@@ -69,42 +69,26 @@ class Compared(Component):
 
 
 @final
-class StudyResults(Component):
-    """A study's results.
+class StudyResults(AbstractResults):
+    """A study's results; further settings as in `AbstractResults`.
 
     Args:
         study: Its name.
         question: What it asks.
         how: What was done to answer it.
-        dataset: Whose patients answer.
-        metric: Name of the task's metric.
         sentence: What came out, in words.
         comparisons: What the sentence rests on.
         rows: Every arm, in the order in which arms were measured.
         measurements: Every arm in every trial.
-        protocol: How the patients were split, in words.
-        notes: What a reader should know, and what failed.
-        quick: Whether it was only a quick look.
-        command: The command that made them.
-        date: When.
-        versions: Of Python and of the libraries that compute.
     """
 
     study: str
     question: str
     how: str
-    dataset: str
-    metric: str
-    sentence: str = ""
+    sentence: str
     comparisons: tuple[Compared, ...]
     rows: tuple[Row, ...]
     measurements: tuple[Measurement, ...]
-    protocol: str
-    notes: tuple[str, ...]
-    quick: bool
-    command: str
-    date: str
-    versions: dict[str, str]
 
     @property
     def conditions(self) -> list[str]:

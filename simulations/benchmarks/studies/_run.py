@@ -4,13 +4,11 @@ from functools import partial
 from pathlib import Path
 
 from rich.console import Console
-from rich.text import Text
 
-from lego_core.errors import LegoError, PlanError
+from lego_core.errors import PlanError
 from simulations.benchmarks.benchmark import Benchmark
-from simulations.benchmarks.progress import Progress
+from simulations.benchmarks.command import WRITTEN, command, run_missing, say, write_down
 from simulations.benchmarks.protocol import Protocol
-from simulations.benchmarks.store import write_whole
 from simulations.benchmarks.studies import STUDIES
 from simulations.benchmarks.studies._contract import AbstractStudy
 from simulations.benchmarks.studies._figures import save_figure
@@ -20,11 +18,6 @@ from simulations.benchmarks.studies._table import markdown, terminal
 from simulations.benchmarks.studies._work import StudyRun, run_step
 from simulations.benchmarks.subject import Source, open_subject
 from simulations.benchmarks.summary import describe_splits
-from simulations.benchmarks.workers import run_jobs
-
-PIPE_WIDTH = 200
-STOPPED = 130
-WRITTEN = ("results.json", "table.md", "figure.svg")
 
 
 def run_study(
@@ -38,30 +31,15 @@ def run_study(
     processes: int,
     seed: int,
     quick: bool,
-) -> int:
-    """Do a study, and give the exit code: 0, 2 for a bad request, 130 if it was stopped."""
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=PIPE_WIDTH)
-    try:
+) -> None:
+    """Do a study, as a command."""
+    with command() as console:
         study = find_study(name)
         source = Source(dataset=dataset or study.dataset, plan=plan, data=data)
         run = prepare_study(study, source, folder / name, repeats=repeats, seed=seed, quick=quick)
-        for line in (study.question, *run.benchmark.subject.notes, *describe_splits(run.benchmark)):
-            console.print(Text(line), soft_wrap=True)
-        jobs = run.jobs()
-        if jobs:
-            with Progress(jobs, processes=processes, console=console) as progress:
-                run_jobs(partial(run_step, run), jobs, processes=processes, progress=progress)
+        say(console, (study.question, *run.benchmark.subject.notes, *describe_splits(run.benchmark)))
+        run_missing(partial(run_step, run), run.jobs(), processes=processes, console=console)
         publish(run, summarise_study(run), console=console)
-    except LegoError as error:
-        for line in filter(None, (error.public, error.local)):
-            Console(stderr=True).print(Text(line), soft_wrap=True)
-        return 2
-    except KeyboardInterrupt:
-        console.print(Text("Stopped. What is finished is kept; the same command goes on from there."))
-        return STOPPED
-    return 0
 
 
 def find_study(name: str) -> AbstractStudy:
@@ -97,9 +75,7 @@ def prepare_study(
 def publish(run: StudyRun, results: StudyResults, *, console: Console) -> None:
     """Write `results.json`, `table.md` and `figure.svg`; show the table and the sentence."""
     folder = run.benchmark.folder
-    write_whole(folder / "results.json", results.model_dump_json(indent=1) + "\n")
-    write_whole(folder / "table.md", markdown(results))
+    write_down(results, folder, table=markdown(results))
     save_figure(run.study.figure(results), folder / "figure.svg", salt=results.study)
     console.print(terminal(results))
-    for line in (*results.notes, "", results.sentence, "", *(str(folder / name) for name in WRITTEN)):
-        console.print(Text(line), soft_wrap=True)
+    say(console, (*results.notes, "", results.sentence, "", *(str(folder / name) for name in WRITTEN)))
