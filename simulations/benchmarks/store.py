@@ -11,8 +11,8 @@ import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
-from urllib.parse import quote, unquote
+from typing import Any, TypeVar, final
+from urllib.parse import quote
 
 import numpy as np
 import torch
@@ -24,6 +24,8 @@ from torch import Tensor
 from lego_core.component import Component, explain
 from lego_core.errors import RunError
 from simulations.benchmarks.protocol import Place
+
+C = TypeVar("C", bound=Component)
 
 
 @final
@@ -77,7 +79,7 @@ class Store:
                     "with --output."
                 )
             self.folder.mkdir(parents=True, exist_ok=True)
-            _write(path, lambda to: to.write_text(json.dumps(settings, indent=1) + "\n", encoding="utf-8"))
+            write_whole(path, json.dumps(settings, indent=1) + "\n")
             return
         noted = json.loads(path.read_text(encoding="utf-8"))
         now = json.loads(json.dumps(settings))
@@ -88,22 +90,28 @@ class Store:
                 "from what was asked now. Name another folder with --output, or give the options of then."
             )
 
-    def methods(self) -> list[str]:
-        """Methods that have finished at least one trial."""
-        files = (self.folder / "trials").glob("*/*.json")
-        return sorted({_method_of(path) for path in files})
+    def has(self, place: Place, name: str) -> bool:
+        """Whether something is finished in a trial, well or not."""
+        return self._path(place, name, ".json").is_file()
 
-    def has(self, place: Place, method: str) -> bool:
-        """Whether a method has finished a trial, well or not."""
-        return self._path(place, method, ".json").is_file()
+    def note(self, place: Place, name: str, what: Component) -> None:
+        """Note that something is finished, and how it got on."""
+        write_whole(self._path(place, name, ".json"), what.model_dump_json(indent=1) + "\n")
+
+    def noted(self, place: Place, name: str, kind: type[C]) -> C:
+        """What was noted.
+
+        Raises:
+            RunError: If it is not a note of this kind.
+        """
+        try:
+            return kind.model_validate_json(self._path(place, name, ".json").read_bytes())
+        except ValidationError as error:
+            raise explain(error, where=f"The notes on '{name}' of {place}", kind=RunError) from error
 
     def record(self, place: Place, method: str) -> Record:
         """How a method got on."""
-        path = self._path(place, method, ".json")
-        try:
-            return Record.model_validate_json(path.read_bytes())
-        except ValidationError as error:
-            raise explain(error, where=f"The result '{method}' of {place}", kind=RunError) from error
+        return self.noted(place, method, Record)
 
     def predictions(self, place: Place, method: str) -> tuple[Tensor, Tensor]:
         """Predictions for test and for validation patients."""
@@ -117,11 +125,11 @@ class Store:
             self._path(place, method, ".npz"),
             lambda to: np.savez_compressed(to, test=test, validation=validation),
         )
-        self._note(place, method, answer.record)
+        self.note(place, method, answer.record)
 
     def save_failure(self, place: Place, method: str, sentence: str) -> None:
         """Note why a method failed in this trial."""
-        self._note(place, method, Record(failed=sentence))
+        self.note(place, method, Record(failed=sentence))
 
     def save_weights(self, place: Place, method: str, state: Mapping[str, Tensor]) -> None:
         """Keep the weights of a model."""
@@ -131,10 +139,6 @@ class Store:
     def weights(self, place: Place, method: str) -> dict[str, Tensor]:
         """Weights that were kept."""
         return load_file(self._path(place, method, ".safetensors"))
-
-    def _note(self, place: Place, method: str, record: Record) -> None:
-        text = json.dumps(record.model_dump(), indent=1) + "\n"
-        _write(self._path(place, method, ".json"), lambda to: to.write_text(text, encoding="utf-8"))
 
     def _path(self, place: Place, method: str, ending: str) -> Path:
         return self.folder / "trials" / str(place) / f"{quote(method, safe=' :')}{ending}"
@@ -150,7 +154,3 @@ def _write(path: Path, write: Callable[[Path], object]) -> None:
     unfinished = path.with_name(f".{os.getpid()}-{path.name}")
     write(unfinished)
     unfinished.replace(path)
-
-
-def _method_of(path: Path) -> str:
-    return unquote(path.name.removesuffix(".json"))

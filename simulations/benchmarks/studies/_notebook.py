@@ -5,17 +5,13 @@ DIR/trials/repeat-1-fold-2/STEP.json          the arms in the same order, or why
 """
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import final
-from urllib.parse import quote
 
-from pydantic import ValidationError
 from torch import Tensor
 
-from lego_core.component import Component, explain
-from lego_core.errors import RunError
+from lego_core.component import Component
 from simulations.benchmarks.protocol import Place
-from simulations.benchmarks.store import Store, write_whole
+from simulations.benchmarks.store import Store
 from simulations.benchmarks.studies._contract import Arm, Measured
 
 
@@ -44,24 +40,19 @@ class Page(Component):
 
 @final
 class Notebook:
-    """The folder of one study.
+    """The measurements of one study.
 
     Args:
-        folder: Where it lies.
+        store: Where they are kept.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.store = Store(folder)
-
-    def has(self, place: Place, step: str) -> bool:
-        """Whether a step is done, well or not."""
-        return self._path(place, step).is_file()
+    def __init__(self, store: Store) -> None:
+        self._store = store
 
     def write(self, place: Place, step: str, measured: Sequence[Measured]) -> None:
         """Keep predictions, then note that they are there."""
         said = {str(i): one.what.clone() for i, one in enumerate(measured) if isinstance(one.what, Tensor)}
-        self.store.save_weights(place, step, said)
+        self._store.save_weights(place, step, said)
         arms = tuple(
             Noted(
                 condition=one.arm.condition,
@@ -71,34 +62,22 @@ class Notebook:
             )
             for one in measured
         )
-        self._note(place, step, Page(arms=arms))
+        self._store.note(place, step, Page(arms=arms))
 
     def write_failure(self, place: Place, step: str, sentence: str) -> None:
         """Note why a step failed."""
-        self._note(place, step, Page(failed=sentence))
+        self._store.note(place, step, Page(failed=sentence))
 
     def failure(self, place: Place, step: str) -> str:
         """Why a step failed; empty if it did not."""
-        return self._page(place, step).failed
+        return self._store.noted(place, step, Page).failed
 
     def read(self, place: Place, step: str) -> list[Measured]:
         """What a step measured; nothing if it failed."""
-        page = self._page(place, step)
-        said = self.store.weights(place, step) if page.arms else {}
+        page = self._store.noted(place, step, Page)
+        said = self._store.weights(place, step) if page.arms else {}
         return [
             Measured(Arm(one.condition, one.method), said[str(index)] if number is None else number, one.unit)
             for index, one in enumerate(page.arms)
             for number in (one.number,)
         ]
-
-    def _page(self, place: Place, step: str) -> Page:
-        try:
-            return Page.model_validate_json(self._path(place, step).read_bytes())
-        except ValidationError as error:
-            raise explain(error, where=f"The notes on '{step}' of {place}", kind=RunError) from error
-
-    def _note(self, place: Place, step: str, page: Page) -> None:
-        write_whole(self._path(place, step), page.model_dump_json(indent=1) + "\n")
-
-    def _path(self, place: Place, step: str) -> Path:
-        return self.folder / "trials" / str(place) / f"{quote(step, safe=' :')}.json"

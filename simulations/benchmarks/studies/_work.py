@@ -40,7 +40,7 @@ class StudyRun:
     @property
     def notebook(self) -> Notebook:
         """What it has measured so far."""
-        return Notebook(self.benchmark.folder)
+        return Notebook(self.benchmark.store)
 
     def settings(self) -> dict[str, Any]:
         """All that decides a measurement, but for the code; a folder belongs to one of these."""
@@ -50,13 +50,12 @@ class StudyRun:
 
     def jobs(self) -> list[StepJob]:
         """What is still to be done, trial by trial."""
-        return [
-            StepJob(place, step) for place, step in self._everything() if not self.notebook.has(place, step)
-        ]
+        store = self.benchmark.store
+        return [StepJob(place, step) for place, step in self._everything() if not store.has(place, step)]
 
     def finished(self) -> Iterator[tuple[Place, str]]:
         """What is done, well or not."""
-        return ((place, step) for place, step in self._everything() if self.notebook.has(place, step))
+        return ((place, step) for place, step in self._everything() if self.benchmark.store.has(place, step))
 
     def _everything(self) -> Iterator[tuple[Place, str]]:
         steps = self.study.steps(self.benchmark.subject.modalities)
