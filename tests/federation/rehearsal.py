@@ -1,135 +1,30 @@
-"""A federation small enough for a test: a tiny plan, tiny site folders, one process."""
+"""A federation small enough for a test: tiny site folders, one process, and all that can be seen of a run."""
 
 import json
-import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from flwr.app import Context, Message, RecordDict
-from flwr.common.serde import message_to_proto
+import torch
+from flwr.app import Context, RecordDict
+from listening import ListeningGrid, Overheard
 from safetensors.torch import load_file
 from torch import Tensor
 
-from client.records import read_letter
 from client.site import read_site_file
+from lego_core import LegoBlock, LegoMerge
 from lego_core.bundle import ModelBundle
 from lego_core.errors import LegoError
+from lego_core.evaluation import EvaluationReport, PooledScore
 from lego_core.plan import RunPlan
-from lego_core.protocol import Letter
+from lego_core.protocol import AbstractMessage
 from lego_core.records import Cohort
 from lego_core.run_report import LeftOut, RunReport
 from lego_core.split import split_by_patient
 from server.app import app as server_app
-from simulations.in_process import (
-    FIRST_NODE_ID,
-    RUN_ID,
-    SERVER_NODE_ID,
-    Fault,
-    InProcessGrid,
-    RunConfig,
-    answer_faithfully,
-)
+from simulations.in_process import RUN_ID, SERVER_NODE_ID, Fault, RunConfig, answer_faithfully
 from simulations.make_sites import make_sites
-
-TINY = """
-name = "tiny"
-seed = 3
-
-[task]
-kind = "classification"
-classes = ["0", "1"]
-
-[privacy]
-kind = "no-privacy"
-
-[modalities.clinical.encoder]
-kind = "tabular"
-token-dim = 4
-num-tokens = 1
-hidden-dims = [4]
-
-[modalities.blood.encoder]
-kind = "tabular"
-token-dim = 4
-num-tokens = 1
-hidden-dims = [4]
-
-[latent]
-num-latents = 2
-latent-dim = 4
-num-heads = 1
-depth = 1
-
-[rounds]
-rounds = 2
-local-epochs = 1
-
-[evaluation]
-bootstrap = 20
-
-[participation]
-wait-seconds = 0.1
-round-seconds = 60
-
-[simulation.data]
-kind = "synthetic"
-patients = 200
-outcome = { kind = "class" }
-modalities = { clinical = { layout = "table", features = 3 }, blood = { layout = "table", features = 2 } }
-
-[[simulation.groups]]
-name = "clinic"
-modalities = ["clinical"]
-hospitals = 2
-split = { train = 0.8, validation = 0.2, test = 0.0 }
-
-[[simulation.groups]]
-name = "lab"
-modalities = ["blood"]
-split = { train = 0.8, validation = 0.2, test = 0.0 }
-
-[[simulation.groups]]
-name = "teaching"
-modalities = ["clinical", "blood"]
-share = 2
-split = { train = 0.4, validation = 0.2, test = 0.4 }
-"""
-
-CLINICS_ONLY = """
-[modalities.clinical.encoder]
-kind = "tabular"
-[simulation.data]
-modalities = {{ clinical = {{ layout = "table", features = 3 }} }}
-patients = {patients}
-[[simulation.groups]]
-name = "clinic"
-modalities = ["clinical"]
-hospitals = {hospitals}
-split = {{ train = 0.5, validation = 0.1, test = 0.4 }}
-"""
-
-
-def tiny_plan(changes: str = "") -> RunPlan:
-    """The tiny plan, with what some TOML text puts in its place; a table put in is merged."""
-    return RunPlan.model_validate(_merged(tomllib.loads(TINY), tomllib.loads(changes)))
-
-
-def clinics_only(changes: str = "", *, hospitals: int, patients: int = 120) -> RunPlan:
-    """The tiny plan with clinics of one modality only, each with test patients of its own."""
-    plain = tomllib.loads(TINY)
-    del plain["modalities"]["blood"], plain["simulation"]["data"]["modalities"]["blood"]
-    clinics = tomllib.loads(CLINICS_ONLY.format(hospitals=hospitals, patients=patients))
-    return RunPlan.model_validate(_merged(_merged(plain, clinics), tomllib.loads(changes)))
-
-
-def _merged(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    merged = {
-        key: _merged(one[key], value) if isinstance(value, dict) and isinstance(one.get(key), dict) else value
-        for key, value in other.items()
-    }
-    return {**one, **merged}
 
 
 @dataclass(frozen=True)
@@ -141,6 +36,7 @@ class Rehearsal:
     sites: Path
     report: RunReport
     error: LegoError | None
+    wire: ListeningGrid
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -154,6 +50,16 @@ class Rehearsal:
         return ModelBundle.load(self.output / "bundle")
 
     @property
+    def merged(self) -> LegoMerge:
+        """The merge that the run handed over."""
+        return self.bundle.models.merged
+
+    @property
+    def blocks(self) -> list[LegoBlock]:
+        """The blocks that the run handed over."""
+        return list(self.merged.blocks.values())
+
+    @property
     def weights_hash(self) -> str:
         """Hash of every weight the run handed over."""
         manifest = json.loads((self.output / "bundle" / "manifest.json").read_bytes())
@@ -164,6 +70,24 @@ class Rehearsal:
         folder = self.output / "checkpoints" / f"{phase}-round-{round_number:03d}"
         return load_file(folder / f"{name}.safetensors")
 
+    @property
+    def results(self) -> EvaluationReport:
+        """How well the models did, in a run that came so far."""
+        assert self.report.results is not None, self.report.reason
+        return self.report.results
+
+    def scores(
+        self, *, patients: str = "", method: str = "", modalities: tuple[str, ...] = ()
+    ) -> list[PooledScore]:
+        """How well the models did, as far as it was asked for."""
+        return [
+            one
+            for one in self.results.scores
+            if patients in ("", one.patients)
+            and method in ("", one.method)
+            and modalities in ((), one.modalities)
+        ]
+
     def left_out(self, site: str, *, phase: str = "", round_number: int | None = None) -> list[LeftOut]:
         """What a site took no part in."""
         return [
@@ -171,6 +95,14 @@ class Rehearsal:
             for one in self.report.left_out
             if one.site == site and phase in ("", one.phase) and round_number in (None, one.round)
         ]
+
+    def asked(self, kind: type[AbstractMessage], *, site: int | None = None) -> list[Overheard]:
+        """The questions of one kind, in their order: to all sites, or to one."""
+        return [one for one in self.wire.asked if site in (None, one.site) and one.is_a(kind)]
+
+    def answered(self, kind: type[AbstractMessage], *, site: int | None = None) -> list[Overheard]:
+        """The answers of one kind, in their order: from all sites, or from one."""
+        return [one for one in self.wire.answered if site in (None, one.site) and one.is_a(kind)]
 
     def patients(self, number: int) -> Cohort:
         """The patients of a site, as the site reads them."""
@@ -182,6 +114,15 @@ class Rehearsal:
         """What a site wrote for its own operator."""
         return (self.sites / f"site-{number}" / "site.log").read_text(encoding="utf-8")
 
+    def assert_predicts_as(self, expected: LegoMerge, *, number: int) -> None:
+        """The bundle says of a site's patients what a merge says, of all modalities and of each alone."""
+        patients = self.patients(number)
+        alone = [patients.only(block.modality) for block in self.blocks]
+        for batch in [cohort.batch() for cohort in (patients, *alone)]:
+            with torch.no_grad():
+                said, wanted = self.bundle.model(batch), expected.eval()(batch)
+            torch.testing.assert_close(said, wanted, rtol=1e-5, atol=1e-6)
+
 
 Run = Callable[..., Rehearsal]
 
@@ -192,7 +133,7 @@ def rehearse(
     *,
     fault: Fault = answer_faithfully,
     prepare: Callable[[Path], None] = lambda _: None,
-    grid: type[InProcessGrid] = InProcessGrid,
+    grid: type[ListeningGrid] = ListeningGrid,
     sites: int | None = None,
 ) -> Rehearsal:
     """Make the plan's sites, run the whole federation over them, and tell what came of it.
@@ -209,44 +150,16 @@ def rehearse(
     made = make_sites(plan, sites_dir)
     prepare(sites_dir)
     run_config: RunConfig = {"plan": plan.name, "sites-dir": str(sites_dir), "output": str(output)}
-    connection = grid(sites or len(made), run_config=run_config, fault=fault)
+    wire = grid(sites or len(made), run_config=run_config, fault=fault)
     context = Context(
         run_id=RUN_ID, node_id=SERVER_NODE_ID, node_config={}, state=RecordDict(), run_config=run_config
     )
     error = None
     try:
-        server_app(connection, context)
+        server_app(wire, context)
     except LegoError as raised:
         error = raised
     report = RunReport.model_validate_json(
         (output / ("report.json" if error else "bundle/report.json")).read_bytes()
     )
-    return Rehearsal(plan, output, sites_dir, report, error)
-
-
-@dataclass(frozen=True)
-class Sent:
-    """A message that left a site, read as the server reads it and as the network carries it."""
-
-    site: int
-    letter: Letter | None
-    bytes_sent: bytes
-
-
-class ListeningGrid(InProcessGrid):
-    """A connection on which every byte that leaves a site is overheard."""
-
-    overheard: list[Sent]
-
-    def pull_messages(self, message_ids: Iterable[str]) -> list[Message]:
-        replies = super().pull_messages(message_ids)
-        for reply in replies:
-            letter = read_letter(reply) if reply.has_content() else None
-            site = reply.metadata.src_node_id - FIRST_NODE_ID
-            self.overheard.append(Sent(site, letter, message_to_proto(reply).SerializeToString()))
-        return replies
-
-
-def listening_grid() -> type[ListeningGrid]:
-    """A listening connection with a fresh memory."""
-    return type("FreshListeningGrid", (ListeningGrid,), {"overheard": []})
+    return Rehearsal(plan, output, sites_dir, report, error, wire)

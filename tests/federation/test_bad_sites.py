@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from rehearsal import Rehearsal, Run, clinics_only, tiny_plan
+from rehearsal import Rehearsal, Run
+from tiny_plans import clinics_only, group, patients_of, tiny_plan, with_survival
 
 from lego_core.errors import PlanError, RunError
-from lego_core.plan import RunPlan
 from simulations.in_process import FIRST_NODE_ID
 
 Damage = Callable[[Path], None]
@@ -198,34 +198,21 @@ def test_order_of_columns_does_not_matter(misfitting: Rehearsal) -> None:
 
 def test_site_with_one_unfit_modality_takes_part_with_the_other(misfitting: Rehearsal) -> None:
     (left,) = misfitting.left_out("teaching")
-    results = misfitting.report.results
 
     assert (left.phase, left.modality) == ("agree", "blood")
-    assert results is not None
-    assert {score.modalities for score in results.scores if "teaching" in score.sites} == {("clinical",)}
+    assert {score.modalities for score in misfitting.results.scores if "teaching" in score.sites} == {
+        ("clinical",)
+    }
 
 
 @pytest.fixture(scope="module")
 def misfitting(run: Run) -> Rehearsal:
-    plan = tiny_plan("""
-        [rounds]
-        rounds = 1
-        [simulation.data]
-        patients = 240
-        [[simulation.groups]]
-        name = "clinic"
-        modalities = ["clinical"]
-        hospitals = 5
-        split = { train = 0.8, validation = 0.2, test = 0.0 }
-        [[simulation.groups]]
-        name = "lab"
-        modalities = ["blood"]
-        split = { train = 0.5, validation = 0.1, test = 0.4 }
-        [[simulation.groups]]
-        name = "teaching"
-        modalities = ["clinical", "blood"]
-        split = { train = 0.3, validation = 0.2, test = 0.5 }
-    """)
+    hospitals = patients_of(
+        group("clinic", "clinical", hospitals=5),
+        group("lab", "blood", split=(0.5, 0.1, 0.4)),
+        group("teaching", "clinical", "blood", split=(0.3, 0.2, 0.5)),
+        patients=240,
+    )
     columns = ["patient_id", "feature-2", "feature-0", "feature-1"]
     damages = {
         0: in_table(lambda frame: frame.drop(columns="feature-1")),
@@ -233,7 +220,7 @@ def misfitting(run: Run) -> Rehearsal:
         2: in_table(lambda frame: frame[columns]),
         6: in_table(lambda frame: frame.drop(columns="feature-0"), table="blood"),
     }
-    return run(plan, prepare=damaged(damages))
+    return run(tiny_plan(f"[rounds]\nrounds = 1\n{hospitals}"), prepare=damaged(damages))
 
 
 def test_site_that_only_evaluates_has_a_say_in_what_most_sites_have(run: Run) -> None:
@@ -245,25 +232,20 @@ def test_site_that_only_evaluates_has_a_say_in_what_most_sites_have(run: Run) ->
 
 
 def test_unfit_modality_is_left_out_of_fuse_rounds_too(run: Run) -> None:
-    plan = tiny_plan("""
+    teaching = group("teaching", "clinical", "blood", "scan", hospitals=3, split=(0.4, 0.1, 0.5))
+    plan = tiny_plan(f"""
         [rounds]
         rounds = 1
         paired-sites-train-blocks = true
         [fuse]
         rounds = 1
-        [simulation.data]
-        patients = 90
         [modalities.scan.encoder]
         kind = "tabular"
         token-dim = 4
         [simulation.data.modalities.scan]
         layout = "table"
         features = 2
-        [[simulation.groups]]
-        name = "teaching"
-        modalities = ["clinical", "blood", "scan"]
-        hospitals = 3
-        split = { train = 0.4, validation = 0.1, test = 0.5 }
+        {patients_of(teaching, patients=90)}
     """)
     unfit = in_table(lambda frame: frame.drop(columns="feature-0"), table="scan")
 
@@ -328,27 +310,18 @@ def test_site_that_lacks_a_class_takes_part(one_sided: Rehearsal) -> None:
 
 
 def test_site_that_lacks_a_class_adds_no_pairs(one_sided: Rehearsal) -> None:
-    results = one_sided.report.results
-
-    assert results is not None
-    assert all("clinic-1" in score.sites for score in results.scores)
-    assert all(0 < score.pairs < score.count**2 for score in results.scores)
+    assert all("clinic-1" in score.sites for score in one_sided.results.scores)
+    assert all(0 < score.pairs < score.count**2 for score in one_sided.results.scores)
 
 
 def test_site_of_test_patients_only_evaluates_and_does_not_train(one_sided: Rehearsal) -> None:
-    results = one_sided.report.results
-
     assert "clinic-3" not in one_sided.report.rounds[0].asked
-    assert results is not None
-    assert any("clinic-3" in score.sites for score in results.scores)
+    assert any("clinic-3" in score.sites for score in one_sided.results.scores)
 
 
 def test_site_of_training_patients_only_trains_and_has_nothing_to_score(one_sided: Rehearsal) -> None:
-    results = one_sided.report.results
-
     assert "clinic-4" in one_sided.report.rounds[0].answered
-    assert results is not None
-    assert not any("clinic-4" in score.sites for score in results.scores)
+    assert not any("clinic-4" in score.sites for score in one_sided.results.scores)
 
 
 def test_site_of_one_training_patient_sends_no_sums_which_would_be_this_patient(one_sided: Rehearsal) -> None:
@@ -365,20 +338,12 @@ def test_class_that_no_site_has_ends_the_run_with_its_name(run: Run) -> None:
     assert "No training patient of any site has class '1'" in ended.report.reason
 
 
-def survival_plan(*, hospitals: int, patients: int) -> RunPlan:
-    plain = clinics_only(hospitals=hospitals, patients=patients)
-    data = plain.simulation.data.to_plain() | {"outcome": {"kind": "survival"}}  # type: ignore[union-attr]
-    simulation = plain.simulation.to_plain() | {"data": data}  # type: ignore[union-attr]
-    changes = {"task": {"kind": "survival", "num-bins": 2}, "simulation": simulation}
-    return RunPlan.model_validate(plain.to_plain() | changes)
-
-
 def without_events(site: Path) -> None:
     in_table(lambda frame: frame.assign(event="0"), table="patients")(site)
 
 
 def test_site_without_events_takes_part(run: Run) -> None:
-    ended = run(survival_plan(hospitals=2, patients=80), prepare=damaged({0: without_events}))
+    ended = run(with_survival(clinics_only(hospitals=2, patients=80)), prepare=damaged({0: without_events}))
 
     assert ended.error is None
     assert not ended.report.left_out
@@ -386,7 +351,7 @@ def test_site_without_events_takes_part(run: Run) -> None:
 
 
 def test_group_without_events_is_told(run: Run) -> None:
-    plan = survival_plan(hospitals=2, patients=60)
+    plan = with_survival(clinics_only(hospitals=2, patients=60))
 
     ended = run(plan, prepare=damaged({0: without_events, 1: without_events}))
 
@@ -400,6 +365,6 @@ def test_constant_and_empty_columns_do_no_harm(run: Run) -> None:
 
     ended = run(clinics_only("[rounds]\nrounds = 1", hospitals=1, patients=60), prepare=damaged({0: dull}))
 
-    block = ended.bundle.models.merged.blocks["clinical"]
+    block = ended.merged.blocks["clinical"]
     assert block.feature_mean[:2].tolist() == [7.0, 0.0]
     assert block.feature_stddev[:2].tolist() == [1.0, 1.0]

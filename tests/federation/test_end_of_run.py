@@ -3,47 +3,33 @@
 import json
 
 import pytest
-from rehearsal import ListeningGrid, Rehearsal, Run, listening_grid, tiny_plan
+from rehearsal import Rehearsal, Run
+from tiny_plans import group, patients_of, tiny_plan
 
 from lego_core.bundle import ModelBundle
 from lego_core.plan import RunPlan
-from lego_core.protocol import SiteReport
+from lego_core.protocol import Offer, SiteReport
 from lego_core.recommendation import recommend
 
-GROUPS = """
-[simulation.data]
-patients = 260
-[[simulation.groups]]
-name = "clinic"
-modalities = ["clinical"]
-hospitals = 2
-split = {{ train = 0.6, validation = 0.2, test = 0.2 }}
-[[simulation.groups]]
-name = "lab"
-modalities = ["blood"]
-split = {{ train = 0.8, validation = 0.2, test = 0.0 }}
-[[simulation.groups]]
-name = "evaluation-hospital"
-modalities = ["clinical", "blood"]
-share = 2
-split = {{ train = 0.0, validation = {validation}, test = {test} }}
-"""
 EVALUATOR = "evaluation-hospital"
 
 
 def plan_with(validation: float) -> RunPlan:
-    return tiny_plan(GROUPS.format(validation=validation, test=1 - validation))
+    """A plan whose evaluation hospital has this share of validation patients, and tests on the others."""
+    return tiny_plan(
+        patients_of(
+            group("clinic", "clinical", hospitals=2, split=(0.6, 0.2, 0.2)),
+            group("lab", "blood"),
+            group(EVALUATOR, "clinical", "blood", share=2, split=(0.0, validation, 1 - validation)),
+            patients=260,
+        )
+    )
 
 
 @pytest.fixture(scope="module")
-def grid() -> type[ListeningGrid]:
-    return listening_grid()
-
-
-@pytest.fixture(scope="module")
-def judged(run: Run, grid: type[ListeningGrid]) -> Rehearsal:
+def judged(run: Run) -> Rehearsal:
     """A run whose evaluation hospital has validation patients."""
-    return run(plan_with(0.4), grid=grid)
+    return run(plan_with(0.4))
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +39,7 @@ def unjudged(run: Run) -> Rehearsal:
 
 
 def test_validation_patients_of_the_evaluation_hospital_are_scored(judged: Rehearsal) -> None:
-    results = judged.report.results
-    assert results is not None
+    results = judged.results
     count = len(judged.patients(3).part("validation"))
 
     assert count >= 10
@@ -70,12 +55,10 @@ def test_validation_patients_of_the_evaluation_hospital_are_scored(judged: Rehea
 
 
 def test_run_recommends_what_its_validation_shows(judged: Rehearsal) -> None:
-    report = judged.report
-    advice = report.recommendation
-    assert report.results is not None
+    advice = judged.report.recommendation
     assert advice is not None
 
-    assert advice == recommend(report.results, modalities=("clinical", "blood"))
+    assert advice == recommend(judged.results, modalities=("clinical", "blood"))
     assert advice.candidate is not None
     assert advice.gain is not None
     assert f"{advice.gain.patients} validation patients with every modality" in advice.sentence
@@ -96,16 +79,12 @@ def test_recommendation_is_in_the_bundle_the_page_and_the_diary(judged: Rehearsa
 
 
 def test_without_complete_validation_patients_the_best_block_is_recommended(unjudged: Rehearsal) -> None:
-    report = unjudged.report
-    assert report.results is not None
-    assert report.recommendation is not None
+    advice = unjudged.report.recommendation
+    assert advice is not None
 
-    assert report.results.validation == ()
-    assert (report.recommendation.method, report.recommendation.modality) == (
-        "block",
-        report.results.best_block,
-    )
-    assert report.recommendation.sentence.endswith(
+    assert unjudged.results.validation == ()
+    assert (advice.method, advice.modality) == ("block", unjudged.results.best_block)
+    assert advice.sentence.endswith(
         "Nothing shows that merging pays: no site scored validation patients who have every modality. "
         "A hospital with some of them would change that."
     )
@@ -117,25 +96,20 @@ def test_who_only_evaluates_has_no_say_in_training(judged: Rehearsal, unjudged: 
     assert EVALUATOR not in with_a_say
     assert judged.weights_hash == unjudged.weights_hash
     assert judged.report.kept_rounds == unjudged.report.kept_rounds
-    assert judged.report.results is not None
-    assert unjudged.report.results is not None
-    assert judged.report.results.best_block == unjudged.report.results.best_block
+    assert judged.results.best_block == unjudged.results.best_block
     assert [one.validation_loss for one in judged.report.rounds] == [
         one.validation_loss for one in unjudged.report.rounds
     ]
 
 
-def test_validation_patients_leave_their_hospital_as_scores_alone(
-    judged: Rehearsal, grid: type[ListeningGrid]
-) -> None:
-    sent = [one.letter for one in grid.overheard if one.site == 3 and one.letter]
+def test_validation_patients_leave_their_hospital_as_scores_alone(judged: Rehearsal) -> None:
+    sent = [one.letter.kind for one in judged.wire.answered if one.site == 3]
 
-    assert [letter.kind for letter in sent] == ["offer", SiteReport.kind]
+    assert sent == [Offer.kind, SiteReport.kind]
 
 
 def test_forecast_of_two_blocks_cannot_be_ranked(judged: Rehearsal) -> None:
-    results, back = judged.report.results, judged.report.hindsight
-    assert results is not None
+    results, back = judged.results, judged.report.hindsight
     assert back is not None
 
     (pair,) = results.pair_merges

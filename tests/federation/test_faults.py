@@ -5,14 +5,20 @@ from dataclasses import replace
 
 import pytest
 import torch
+from faults import Answer, Spoil, at_sites, raising, silent, with_letter, with_progress, with_tensors
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
-from rehearsal import Rehearsal, Run, clinics_only, listening_grid, tiny_plan
+from listening import ListeningGrid
+from rehearsal import Rehearsal, Run
+from tiny_plans import clinics_only, tiny_plan
 from torch import Tensor
 
-from client.records import read_letter, reply_with
+from client.records import read_letter
 from lego_core.errors import RunError
 from lego_core.protocol import (
     AskBlockUpdate,
+    AskOffer,
+    AskReport,
+    AskStatistics,
     Letter,
     Offer,
     Progress,
@@ -22,24 +28,9 @@ from lego_core.protocol import (
     Update,
 )
 from lego_core.trunk import LatentContract
-from simulations.in_process import Fault, InProcessGrid, RunConfig, answer_faithfully
-
-Answer = Callable[[], Message]
-Spoil = Callable[[Message, Answer], Message | None]
-
+from simulations.in_process import Fault, RunConfig, answer_faithfully
 
 # ---- ways to spoil an answer ---------------------------------------------------------------
-
-
-def with_letter(change: Callable[[Letter], Letter]) -> Spoil:
-    def spoil(message: Message, answer: Answer) -> Message:
-        return reply_with(change(read_letter(answer())), message)
-
-    return spoil
-
-
-def with_tensors(change: Callable[[dict[str, Tensor]], Mapping[str, Tensor]]) -> Spoil:
-    return with_letter(lambda letter: replace(letter, tensors=change(dict(letter.tensors))))
 
 
 def with_first(change: Callable[[Tensor], Tensor]) -> Spoil:
@@ -54,15 +45,6 @@ def with_update(**changes: object) -> Spoil:
     def spoil(letter: Letter) -> Letter:
         update = Update.read(letter)
         return update.model_copy(update=changes).letter(letter.tensors)
-
-    return with_letter(spoil)
-
-
-def with_progress(**changes: object) -> Spoil:
-    def spoil(letter: Letter) -> Letter:
-        update = Update.read(letter)
-        progress = update.progress.model_copy(update=changes)
-        return update.model_copy(update={"progress": progress}).letter(letter.tensors)
 
     return with_letter(spoil)
 
@@ -93,14 +75,6 @@ def with_choices(**changes: object) -> Spoil:
 
 def with_records(records: Mapping[str, ConfigRecord | ArrayRecord]) -> Spoil:
     return lambda message, _: Message(RecordDict(dict(records)), reply_to=message)
-
-
-def raising(message: Message, answer: Answer) -> Message:
-    raise ValueError("the process of the site broke")
-
-
-def silent(message: Message, answer: Answer) -> None:
-    return None
 
 
 def in_body(key: str, text: str) -> Spoil:
@@ -244,32 +218,22 @@ def test_sites_that_came_back_take_part_again(spoilt: Rehearsal) -> None:
 def test_no_bad_update_reaches_the_weights(run: Run) -> None:
     plan = clinics_only("[rounds]\nrounds = 1", hospitals=2, patients=60)
 
-    def nan_from_second(site: int, message: Message, answer: Answer) -> Message | None:
-        bad = site == 1 and message.metadata.message_type == AskBlockUpdate.kind
-        return with_first(lambda t: t * torch.nan)(message, answer) if bad else answer()
-
-    def nothing_from_second(site: int, message: Message, answer: Answer) -> Message | None:
-        bad = site == 1 and message.metadata.message_type == AskBlockUpdate.kind
-        return raising(message, answer) if bad else answer()
-
-    poisoned, absent = run(plan, nan_from_second), run(plan, nothing_from_second)
+    poison = with_first(lambda t: t * torch.nan)
+    poisoned, absent = (run(plan, at_sites({AskBlockUpdate: {1: spoil}})) for spoil in (poison, raising))
 
     before, after = absent.checkpoint(1, "clinical"), poisoned.checkpoint(1, "clinical")
     assert all(torch.equal(before[name], after[name]) for name in before)
 
 
 def test_training_that_diverges_is_told_and_nothing_of_it_leaves(run: Run) -> None:
-    grid = listening_grid()
     changes = "[training]\nlearning-rate = 1e25\n[rounds]\nlocal-epochs = 3"
 
-    ended = run(clinics_only(changes, hospitals=1, patients=60), grid=grid)
+    ended = run(clinics_only(changes, hospitals=1, patients=60))
 
     (left,) = ended.report.left_out
     assert "values not finite. The letter was put aside; lower the learning rate" in left.reason
     assert "'clinical': 0 of 1 sites gave a usable answer" in ended.report.reason
-    assert not [
-        one for one in grid.overheard if one.letter and one.letter.tensors and one.letter.kind == "update"
-    ]
+    assert not ended.answered(Update)
 
 
 # ---- reports that cannot be -----------------------------------------------------------------
@@ -280,12 +244,7 @@ def misreported(run: Run) -> Rehearsal:
     bad = dict(enumerate(spoil for spoil, _ in BAD_REPORTS.values()))
     plan = clinics_only("[rounds]\nrounds = 1", hospitals=len(bad) + 1, patients=450)
 
-    def fault(site: int, message: Message, answer: Answer) -> Message | None:
-        if message.metadata.message_type != "evaluate.model" or site not in bad:
-            return answer()
-        return bad[site](message, answer)
-
-    return run(plan, fault)
+    return run(plan, at_sites({AskReport: bad}))
 
 
 @pytest.mark.parametrize("name", BAD_REPORTS)
@@ -299,19 +258,13 @@ def test_bad_report_is_refused_by_name_with_its_reason(misreported: Rehearsal, n
 
 
 def test_scores_are_those_of_the_faithful_site(misreported: Rehearsal) -> None:
-    results = misreported.report.results
-
-    assert results is not None
-    assert {score.sites for score in results.scores} == {(f"clinic-{len(BAD_REPORTS) + 1}",)}
+    assert {score.sites for score in misreported.results.scores} == {(f"clinic-{len(BAD_REPORTS) + 1}",)}
 
 
 def test_run_whose_sites_all_misreport_fails_and_keeps_its_rounds(run: Run) -> None:
     plan = clinics_only("[rounds]\nrounds = 1", hospitals=1, patients=60)
 
-    def fault(site: int, message: Message, answer: Answer) -> Message | None:
-        return raising(message, answer) if message.metadata.message_type == "evaluate.model" else answer()
-
-    ended = run(plan, fault)
+    ended = run(plan, at_sites({AskReport: {0: raising}}))
 
     assert isinstance(ended.error, RunError)
     assert "No site could evaluate the models" in ended.report.reason
@@ -367,19 +320,12 @@ def site_of(name: str, bad: Mapping[str, object]) -> str:
 
 @pytest.fixture(scope="module")
 def ill_begun(run: Run) -> Rehearsal:
-    offers = [spoil for spoil, _ in BAD_OFFERS.values()]
-    sums = [spoil for spoil, _ in BAD_SUMS.values()]
-    num_sites = len(offers) + len(sums) + 1
+    offers = dict(enumerate((spoil for spoil, _ in BAD_OFFERS.values()), start=1))
+    sums = dict(enumerate((spoil for spoil, _ in BAD_SUMS.values()), start=1 + len(offers)))
+    num_sites = 1 + len(offers) + len(sums)
     changes = "[rounds]\nrounds = 1\n[participation]\nround-seconds = 0.5"
-
-    def fault(site: int, message: Message, answer: Answer) -> Message | None:
-        spoils = {"query.offer": (offers, 1), "query.statistics": (sums, 1 + len(offers))}
-        chosen, start = spoils.get(message.metadata.message_type, ([], 0))
-        if start <= site < start + len(chosen):
-            return chosen[site - start](message, answer)
-        return answer()
-
-    return run(clinics_only(changes, hospitals=num_sites, patients=30 * num_sites), fault)
+    plan = clinics_only(changes, hospitals=num_sites, patients=30 * num_sites)
+    return run(plan, at_sites({AskOffer: offers, AskStatistics: sums}))
 
 
 @pytest.mark.parametrize("name", BAD_OFFERS)
@@ -406,7 +352,7 @@ def test_run_goes_on_with_the_sites_that_began_well(ill_begun: Rehearsal) -> Non
 
 
 def test_run_without_any_offer_fails_and_tells_the_reasons(run: Run) -> None:
-    ended = run(clinics_only(hospitals=1, patients=40), lambda *_: raising(*_[1:]))
+    ended = run(clinics_only(hospitals=1, patients=40), at_sites({AskOffer: {0: raising}}))
 
     assert isinstance(ended.error, RunError)
     assert "None of 1 sites takes part in plan 'tiny'" in ended.report.reason
@@ -417,7 +363,7 @@ def test_run_without_any_offer_fails_and_tells_the_reasons(run: Run) -> None:
 # ---- silence ---------------------------------------------------------------------------------
 
 
-class LateGrid(InProcessGrid):
+class LateGrid(ListeningGrid):
     """The first update of site 0 arrives only when the server asks for round 2, too late."""
 
     def __init__(self, sites: int, *, run_config: RunConfig, fault: Fault = answer_faithfully) -> None:
@@ -476,7 +422,7 @@ def test_absent_site_is_waited_for_and_then_done_without(run: Run) -> None:
 def test_site_that_left_before_it_was_asked_is_told(run: Run) -> None:
     plan = clinics_only("[rounds]\nrounds = 1", hospitals=2, patients=80)
 
-    class OneLeft(InProcessGrid):
+    class OneLeft(ListeningGrid):
         def push_messages(self, messages: Iterable[Message]) -> list[str]:
             gone = self.contexts[1].node_id
             there = [
@@ -496,7 +442,7 @@ def test_site_that_left_before_it_was_asked_is_told(run: Run) -> None:
 def test_nobody_there_is_told(run: Run) -> None:
     plan = clinics_only("[rounds]\nrounds = 1", hospitals=1, patients=40)
 
-    class NobodyThere(InProcessGrid):
+    class NobodyThere(ListeningGrid):
         def get_node_ids(self) -> list[int]:
             return []
 
@@ -554,11 +500,9 @@ def test_too_few_sites_at_the_start_are_told_before_any_training(run: Run) -> No
 
 
 def test_misfits_count_for_the_smallest_group(run: Run) -> None:
-    def fault(site: int, message: Message, answer: Answer) -> Message | None:
-        bad = site == 0 and message.metadata.message_type == "query.statistics"
-        return raising(message, answer) if bad else answer()
+    plan = clinics_only("[participation]\nsmallest-group = 2", hospitals=2, patients=60)
 
-    ended = run(clinics_only("[participation]\nsmallest-group = 2", hospitals=2, patients=60), fault)
+    ended = run(plan, at_sites({AskStatistics: {0: raising}}))
 
     assert "Modality 'clinical' has 1 sites that can train it" in ended.report.reason
 

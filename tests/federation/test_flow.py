@@ -1,22 +1,22 @@
 """The whole way: offers, agreement, rounds, merge, fuse, evaluation, bundle."""
 
 import shutil
-from collections.abc import Callable
 from itertools import combinations, pairwise
 from pathlib import Path
 
 import pytest
 import torch
-from flwr.app import Message
-from rehearsal import ListeningGrid, Rehearsal, Run, Sent, clinics_only, listening_grid, tiny_plan
+from faults import scoring
+from listening import Overheard
+from rehearsal import Rehearsal, Run
+from tiny_plans import clinics_only, group, patients_of, tiny_plan, with_survival
 
-from client.records import read_letter, reply_with
 from lego_core.assemble import build_block
 from lego_core.bundle import ModelBundle
-from lego_core.evaluation import PooledScore, subsets
+from lego_core.evaluation import subsets
 from lego_core.exchangeable import exchanged
 from lego_core.plan import RunPlan
-from lego_core.protocol import AskBlockUpdate, AskFuseUpdate, Letter, Progress, Update
+from lego_core.protocol import AskFuseUpdate, Letter, Statistics, Update
 from lego_core.records import Cohort
 from lego_core.statistics import FeatureStatistics
 from lego_core.tasks import Survival
@@ -34,69 +34,23 @@ rounds = 1
 kind = "tabular"
 token-dim = 4
 hidden-dims = [4]
-[simulation.data]
-patients = 330
 [simulation.data.modalities.scan]
 layout = "table"
 features = 2
-
-[[simulation.groups]]
-name = "clinic"
-modalities = ["clinical"]
-hospitals = 2
-split = { train = 0.6, validation = 0.1, test = 0.3 }
-
-[[simulation.groups]]
-name = "lab"
-modalities = ["blood"]
-split = { train = 0.8, validation = 0.2, test = 0.0 }
-
-[[simulation.groups]]
-name = "imaging"
-modalities = ["scan"]
-hospitals = 2
-split = { train = 0.8, validation = 0.2, test = 0.0 }
-
-[[simulation.groups]]
-name = "teaching"
-modalities = ["clinical", "blood", "scan"]
-split = { train = 0.4, validation = 0.2, test = 0.4 }
-
-[[simulation.groups]]
-name = "district"
-modalities = ["clinical", "blood"]
-split = { train = 0.4, validation = 0.2, test = 0.4 }
 """
-
-
-def with_survival(plan: RunPlan) -> RunPlan:
-    plain = plan.to_plain()
-    plain["task"] = {"kind": "survival", "num-bins": 3}
-    plain["simulation"]["data"]["outcome"] = {"kind": "survival"}
-    return RunPlan.model_validate(plain)
-
-
-Asked = list[tuple[int, Letter]]
-
-
-@pytest.fixture(scope="module")
-def asked() -> Asked:
-    """What the sites of the whole run were asked."""
-    return []
+HOSPITALS = patients_of(
+    group("clinic", "clinical", hospitals=2, split=(0.6, 0.1, 0.3)),
+    group("lab", "blood"),
+    group("imaging", "scan", hospitals=2),
+    group("teaching", *MODALITIES, split=(0.4, 0.2, 0.4)),
+    group("district", "clinical", "blood", split=(0.4, 0.2, 0.4)),
+    patients=330,
+)
 
 
 @pytest.fixture(scope="module")
-def grid() -> type[ListeningGrid]:
-    return listening_grid()
-
-
-@pytest.fixture(scope="module")
-def whole(run: Run, asked: Asked, grid: type[ListeningGrid]) -> Rehearsal:
-    def note(site: int, message: Message, answer: Callable[[], Message]) -> Message:
-        asked.append((site, read_letter(message)))
-        return answer()
-
-    return run(with_survival(tiny_plan(THREE_MODALITIES)), note, grid=grid)
+def whole(run: Run) -> Rehearsal:
+    return run(with_survival(tiny_plan(THREE_MODALITIES + HOSPITALS), num_bins=3))
 
 
 def together(cohorts: list[Cohort]) -> Cohort:
@@ -196,7 +150,7 @@ def test_federated_normalisation_is_that_of_all_patients_together(whole: Rehears
     for modality, numbers in trainers.items():
         pooled = together([whole.patients(number) for number in numbers])
         expected = FeatureStatistics.of(pooled, modality).normalisation()
-        block = whole.bundle.models.merged.blocks[modality]
+        block = whole.merged.blocks[modality]
 
         torch.testing.assert_close(block.feature_mean, expected.mean)
         torch.testing.assert_close(block.feature_stddev, expected.stddev)
@@ -211,11 +165,9 @@ def test_federated_time_bins_are_those_of_all_patients_together(whole: Rehearsal
 
 
 def test_outcomes_are_counted_once_per_site(run: Run) -> None:
-    grid = listening_grid()
+    ended = run(tiny_plan("[rounds]\nrounds = 1\npaired-sites-train-blocks = true"))
 
-    run(tiny_plan("[rounds]\nrounds = 1\npaired-sites-train-blocks = true"), grid=grid)
-
-    counted = [one.site for one in grid.overheard if one.letter and "num_patients" in one.letter.tensors]
+    counted = [one.site for one in ended.answered(Statistics) if "num_patients" in one.letter.tensors]
     assert sorted(counted) == [0, 1, 2, 3]
 
 
@@ -249,10 +201,9 @@ def test_seed_phase_moves_all_trunks_together(run: Run) -> None:
 
 
 def test_seed_phase_goes_the_mean_way_of_the_sites_of_all_modalities(run: Run) -> None:
-    grid = listening_grid()
-    ended = run(tiny_plan("[rounds]\nrounds = 1\nseed-rounds = 1"), grid=grid)
+    ended = run(tiny_plan("[rounds]\nrounds = 1\nseed-rounds = 1"))
 
-    letters = [sent.letter for sent in grid.overheard if sent.letter and sent.letter.kind == Update.kind]
+    letters = [sent.letter for sent in ended.answered(Update)]
     weights = torch.tensor([Update.read(letter).weight for letter in letters])
     start = build_block(ended.plan, ended.bundle.agreement, "blood").state_dict()["trunk.latent"]
     ways = torch.stack([letter.tensors["trunk.latent"] for letter in letters])
@@ -268,35 +219,25 @@ def test_without_a_seed_phase_trunks_part_at_once(whole: Rehearsal) -> None:
 
 
 @pytest.fixture(scope="module")
-def one_shot(run: Run) -> tuple[Rehearsal, list[Sent]]:
-    grid = listening_grid()
-    ended = run(tiny_plan('[rounds]\nmode = "one-shot"\n[training]\nepochs = 6'), grid=grid)
-    return ended, grid.overheard
+def one_shot(run: Run) -> Rehearsal:
+    return run(tiny_plan('[rounds]\nmode = "one-shot"\n[training]\nepochs = 6'))
 
 
-def test_one_shot_has_one_update_from_each_site(one_shot: tuple[Rehearsal, list[Sent]]) -> None:
-    _, overheard = one_shot
-
-    senders = [one.site for one in overheard if one.letter and one.letter.kind == Update.kind]
-
-    assert sorted(senders) == [0, 1, 2]
+def test_one_shot_has_one_update_from_each_site(one_shot: Rehearsal) -> None:
+    assert sorted(one.site for one in one_shot.answered(Update)) == [0, 1, 2]
 
 
-def test_one_shot_trains_to_the_end(one_shot: tuple[Rehearsal, list[Sent]]) -> None:
-    _, overheard = one_shot
-    letters = [one.letter for one in overheard if one.letter and one.letter.kind == Update.kind]
-
-    assert all(len(Update.read(letter).progress.train_losses) > 1 for letter in letters)
+def test_one_shot_trains_to_the_end(one_shot: Rehearsal) -> None:
+    for sent in one_shot.answered(Update):
+        assert len(Update.read(sent.letter).progress.train_losses) > 1
 
 
-def test_one_shot_ends_with_what_was_trained(one_shot: tuple[Rehearsal, list[Sent]]) -> None:
-    ended, _ = one_shot
-
-    blocks = ended.bundle.models.merged.blocks
-    assert ended.report.kept_rounds == {"clinical": 1, "blood": 1}
+def test_one_shot_ends_with_what_was_trained(one_shot: Rehearsal) -> None:
+    blocks = one_shot.merged.blocks
+    assert one_shot.report.kept_rounds == {"clinical": 1, "blood": 1}
     for name in ("clinical", "blood"):
-        torch.testing.assert_close(blocks[name].state_dict(), ended.checkpoint(1, name))
-        start = build_block(ended.plan, ended.bundle.agreement, name).state_dict()
+        torch.testing.assert_close(blocks[name].state_dict(), one_shot.checkpoint(1, name))
+        start = build_block(one_shot.plan, one_shot.bundle.agreement, name).state_dict()
         assert not torch.equal(blocks[name].trunk.latent, start["trunk.latent"])
 
 
@@ -314,25 +255,23 @@ AGGREGATIONS = {
 }
 
 
+Aggregated = dict[str, Rehearsal]
+
+
 @pytest.fixture(scope="module")
-def aggregated(run: Run) -> dict[str, tuple[Rehearsal, list[Letter]]]:
-    """A run with each aggregation, and the updates of its first round."""
-    ended = {}
-    for name, aggregation in AGGREGATIONS.items():
-        grid = listening_grid()
-        rehearsal = run(clinics_with(aggregation), grid=grid)
-        letters = [one.letter for one in grid.overheard if one.letter and one.letter.kind == Update.kind]
-        ended[name] = (rehearsal, letters[:5])
-    return ended
+def aggregated(run: Run) -> Aggregated:
+    """A run with each aggregation."""
+    return {name: run(clinics_with(aggregation)) for name, aggregation in AGGREGATIONS.items()}
 
 
-Aggregated = dict[str, tuple[Rehearsal, list[Letter]]]
+def first_updates(ended: Rehearsal) -> list[Letter]:
+    """What the five clinics sent in the first round."""
+    return [sent.letter for sent in ended.answered(Update)[:5]]
 
 
 @pytest.mark.parametrize("name", AGGREGATIONS)
 def test_every_aggregation_trains(aggregated: Aggregated, name: str) -> None:
-    ended, _ = aggregated[name]
-
+    ended = aggregated[name]
     start = build_block(ended.plan, ended.bundle.agreement, "clinical")
     trained = ended.checkpoint(1, "clinical")
     assert ended.report.status == "complete"
@@ -343,14 +282,15 @@ def test_every_aggregation_trains(aggregated: Aggregated, name: str) -> None:
 def test_every_aggregation_goes_its_own_way(aggregated: Aggregated) -> None:
     ends = [
         tuple(ended.checkpoint(1, "clinical")["trunk.latent"].flatten().tolist())
-        for ended, _ in aggregated.values()
+        for ended in aggregated.values()
     ]
 
     assert len(set(ends)) == len(AGGREGATIONS)
 
 
 def test_fedavg_goes_the_mean_way_of_the_sites_weighted_by_patients(aggregated: Aggregated) -> None:
-    ended, letters = aggregated["fedavg"]
+    ended = aggregated["fedavg"]
+    letters = first_updates(ended)
     weights = torch.tensor([Update.read(letter).weight for letter in letters])
     start = exchanged(build_block(ended.plan, ended.bundle.agreement, "clinical"))
     after = ended.checkpoint(1, "clinical")
@@ -362,7 +302,8 @@ def test_fedavg_goes_the_mean_way_of_the_sites_weighted_by_patients(aggregated: 
 
 
 def test_trimmed_mean_goes_the_mean_way_of_the_middle_sites(aggregated: Aggregated) -> None:
-    ended, letters = aggregated["trimmed-mean"]
+    ended = aggregated["trimmed-mean"]
+    letters = first_updates(ended)
     start = exchanged(build_block(ended.plan, ended.bundle.agreement, "clinical"))
     after = ended.checkpoint(1, "clinical")
 
@@ -372,10 +313,13 @@ def test_trimmed_mean_goes_the_mean_way_of_the_middle_sites(aggregated: Aggregat
 
 
 def test_fedprox_keeps_sites_near_the_start(aggregated: Aggregated) -> None:
-    def way_gone(letter: Letter) -> float:
-        return float(torch.cat([tensor.flatten() for tensor in letter.tensors.values()]).norm())
+    def way_gone(ended: Rehearsal) -> float:
+        ways = [
+            torch.cat([way.flatten() for way in letter.tensors.values()]) for letter in first_updates(ended)
+        ]
+        return float(torch.stack(ways).norm(dim=1).sum())
 
-    free, held = (sum(way_gone(letter) for letter in aggregated[name][1]) for name in ("fedavg", "fedprox"))
+    free, held = (way_gone(aggregated[name]) for name in ("fedavg", "fedprox"))
 
     assert held < free
 
@@ -390,7 +334,7 @@ def test_trimmed_mean_with_too_few_sites_is_told(run: Run) -> None:
 def test_round_with_the_least_federated_validation_loss_is_kept(run: Run) -> None:
     ended = run(tiny_plan("[rounds]\nrounds = 2\n[training]\nlearning-rate = 0.01"))
 
-    for name, block in ended.bundle.models.merged.blocks.items():
+    for name, block in ended.merged.blocks.items():
         kept = ended.report.kept_rounds[name]
         losses = [one.validation_loss for one in ended.report.rounds if one.modality == name]
         assert losses[1] < losses[0]
@@ -407,7 +351,7 @@ def spoilt(run: Run) -> Rehearsal:
 
 def test_run_that_only_gets_worse_keeps_its_start(spoilt: Rehearsal) -> None:
     start = build_block(spoilt.plan, spoilt.bundle.agreement, "clinical")
-    kept = spoilt.bundle.models.merged.blocks["clinical"]
+    kept = spoilt.merged.blocks["clinical"]
 
     assert spoilt.report.kept_rounds == {"clinical": 0}
     assert all(torch.equal(exchanged(kept)[name], tensor) for name, tensor in exchanged(start).items())
@@ -433,29 +377,20 @@ def test_fuse_rounds_ask_the_sites_with_paired_patients(whole: Rehearsal) -> Non
     assert fused.asked == fused.answered == ("district", "teaching")
 
 
-def test_site_that_lacks_a_modality_fuses_the_others(
-    whole: Rehearsal, asked: Asked, grid: type[ListeningGrid]
-) -> None:
-    (received,) = [
-        letter
-        for site, letter in asked
-        if site == DISTRICT
-        and letter.kind == AskFuseUpdate.kind
-        and not AskFuseUpdate.read(letter).score_only
-    ]
-    (sent,) = [one.letter for one in fuse_updates(grid) if one.site == DISTRICT]
+def test_site_that_lacks_a_modality_fuses_the_others(whole: Rehearsal) -> None:
+    questions = [one.letter for one in whole.asked(AskFuseUpdate, site=DISTRICT)]
+    (received,) = [letter for letter in questions if not AskFuseUpdate.read(letter).score_only]
+    (sent,) = [one.letter for one in fuse_updates(whole) if one.site == DISTRICT]
 
     assert AskFuseUpdate.read(received).modalities == ("clinical", "blood")
     assert not [name for name in (*received.tensors, *sent.tensors) if "scan" in name]
     assert [name for name in sent.tensors if name.startswith("head.")]
 
 
-def test_each_part_of_the_fused_model_moves_by_those_who_hold_it(
-    whole: Rehearsal, grid: type[ListeningGrid]
-) -> None:
-    updates = {one.site: one.letter for one in fuse_updates(grid)}
+def test_each_part_of_the_fused_model_moves_by_those_who_hold_it(whole: Rehearsal) -> None:
+    updates = {one.site: one.letter for one in fuse_updates(whole)}
     weights = {site: Update.read(letter).weight for site, letter in updates.items()}
-    before = whole.bundle.models.merged.blocks.state_dict(prefix="blocks.")
+    before = whole.merged.blocks.state_dict(prefix="blocks.")
     after = whole.checkpoint(1, "fused", phase="fuse")
 
     for name in updates[TEACHING].tensors.keys() & before.keys():
@@ -466,22 +401,22 @@ def test_each_part_of_the_fused_model_moves_by_those_who_hold_it(
         torch.testing.assert_close(after[name], before[name] + way)
 
 
-def fuse_updates(grid: type[ListeningGrid]) -> list[Sent]:
+def fuse_updates(ended: Rehearsal) -> list[Overheard]:
     """The updates of the fuse round: in the order of sites, and after all updates of blocks."""
-    updates = [one for one in grid.overheard if one.letter and one.letter.kind == Update.kind]
+    updates = ended.answered(Update)
     return sorted(updates[-2:], key=lambda one: one.site)
 
 
 def test_fused_model_is_trained_with_a_learning_rate_of_its_own(run: Run) -> None:
     ended = run(tiny_plan("[rounds]\nrounds = 1\n[fuse]\nrounds = 1\nlearning-rate = 1e-9"))
 
-    before = ended.bundle.models.merged.blocks.state_dict(prefix="blocks.")
+    before = ended.merged.blocks.state_dict(prefix="blocks.")
     after = ended.checkpoint(1, "fused", phase="fuse")
     assert all(torch.allclose(after[name], before[name], rtol=0, atol=1e-6) for name in before)
 
 
 def test_blocks_stay_as_they_were_when_fused(whole: Rehearsal) -> None:
-    blocks = whole.bundle.models.merged.blocks
+    blocks = whole.merged.blocks
     for name in MODALITIES:
         kept = whole.report.kept_rounds[name]
         if kept:
@@ -492,15 +427,9 @@ def test_blocks_stay_as_they_were_when_fused(whole: Rehearsal) -> None:
 # ---- evaluation -----------------------------------------------------------------------------------
 
 
-def scores_of(whole: Rehearsal, **chosen: object) -> list[PooledScore]:
-    assert whole.report.results is not None
-    rows = whole.report.results.scores
-    return [row for row in rows if all(getattr(row, key) == value for key, value in chosen.items())]
-
-
 @pytest.mark.parametrize("patients", ["complete", "holding"])
 def test_every_subset_of_modalities_is_scored_with_every_method(whole: Rehearsal, patients: str) -> None:
-    rows = {(row.modalities, row.method) for row in scores_of(whole, patients=patients)}
+    rows = {(row.modalities, row.method) for row in whole.scores(patients=patients)}
 
     assert rows == {
         (subset, method)
@@ -512,7 +441,7 @@ def test_every_subset_of_modalities_is_scored_with_every_method(whole: Rehearsal
 def test_complete_patients_are_those_who_have_everything(whole: Rehearsal) -> None:
     count = len(whole.patients(TEACHING).part("test"))
 
-    for row in scores_of(whole, patients="complete"):
+    for row in whole.scores(patients="complete"):
         assert (row.sites, row.count) == (("teaching",), count)
 
 
@@ -526,7 +455,7 @@ def test_subset_is_scored_at_every_site_that_holds_it(whole: Rehearsal) -> None:
     }
 
     for subset, sites in expected.items():
-        for row in scores_of(whole, patients="holding", modalities=subset):
+        for row in whole.scores(patients="holding", modalities=subset):
             held = [len(whole.patients(numbers[site]).part("test").holding(*subset)) for site in sites]
             assert (row.sites, row.count) == (sites, sum(held))
 
@@ -538,15 +467,13 @@ def test_comparable_pairs_are_those_within_sites(whole: Rehearsal) -> None:
         outcomes = whole.patients(number).part("test").batch().outcomes
         pairs += task.score(torch.rand(len(outcomes), 3), outcomes).pairs
 
-    for row in scores_of(whole, patients="holding", modalities=("clinical", "blood")):
+    for row in whole.scores(patients="holding", modalities=("clinical", "blood")):
         assert row.pairs == pairs
 
 
 def test_gain_is_over_the_best_block_by_validation(whole: Rehearsal) -> None:
-    results = whole.report.results
-    assert results is not None
-    (best,) = scores_of(whole, patients="complete", method="block", modalities=(results.best_block,))
-    (merged,) = scores_of(whole, patients="complete", method="merge", modalities=MODALITIES)
+    (best,) = whole.scores(patients="complete", method="block", modalities=(whole.results.best_block,))
+    (merged,) = whole.scores(patients="complete", method="merge", modalities=MODALITIES)
 
     assert best.gain == 0.0
     assert merged.gain == pytest.approx(merged.value - best.value)
@@ -555,27 +482,17 @@ def test_gain_is_over_the_best_block_by_validation(whole: Rehearsal) -> None:
 
 @pytest.mark.parametrize("best", ["clinical", "blood"])
 def test_best_block_is_the_one_that_ranks_validation_patients_best(run: Run, best: str) -> None:
-    def ranked(_site: int, message: Message, answer: Callable[[], Message]) -> Message:
-        question, letter = read_letter(message), read_letter(answer())
-        if question.kind != AskBlockUpdate.kind:
-            return reply_with(letter, message)
-        said = {"validation_score": 0.9 if AskBlockUpdate.read(question).modality == best else 0.2}
-        if letter.kind == Progress.kind:
-            return reply_with(Progress.read(letter).model_copy(update=said).letter(), message)
-        update = Update.read(letter)
-        progress = update.progress.model_copy(update=said)
-        return reply_with(update.model_copy(update={"progress": progress}).letter(letter.tensors), message)
+    scores = {"clinical": 0.2, "blood": 0.2, best: 0.9}
 
-    ended = run(tiny_plan("[rounds]\nrounds = 1"), ranked)
+    ended = run(tiny_plan("[rounds]\nrounds = 1"), scoring(scores))
 
-    assert ended.report.results is not None
-    assert ended.report.results.best_block == best
+    assert ended.results.best_block == best
 
 
 def test_what_the_merge_scores_is_what_the_bundle_predicts(whole: Rehearsal) -> None:
     bundle = whole.bundle
     task, test = bundle.agreement.task, whole.patients(TEACHING).part("test")
-    (row,) = scores_of(whole, patients="complete", method="fuse", modalities=MODALITIES)
+    (row,) = whole.scores(patients="complete", method="fuse", modalities=MODALITIES)
 
     score = task.score(bundle.predict(test), test.batch().outcomes)
 

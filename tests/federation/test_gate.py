@@ -13,13 +13,13 @@ import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.clientapp import ClientApp
 from flwr.common.serde import message_to_proto
-from rehearsal import ListeningGrid, Rehearsal, Run, listening_grid, tiny_plan
+from rehearsal import Rehearsal, Run
+from tiny_plans import group, patients_of, tiny_plan, with_survival
 
 from client.app import app as client_app
 from client.gate import gate
 from client.records import read_letter, reply_with
 from lego_core.errors import DataError, LegoError, SiteRefusal
-from lego_core.plan import RunPlan
 from lego_core.protocol import (
     ANSWERS,
     Agreement,
@@ -41,35 +41,21 @@ PATIENT = "PLANTED-PATIENT"
 VALUE = 1234.567749  # a float32
 DAYS = 4321.125
 
-PLAN = """
+FUSE_AND_REGMEAN = """
 [fuse]
 rounds = 1
 [merging.heads]
 kind = "regmean"
-[simulation.data]
-patients = 170
-[[simulation.groups]]
-name = "clinic"
-modalities = ["clinical"]
-share = 2
-split = { train = 0.5, validation = 0.2, test = 0.3 }
-[[simulation.groups]]
-name = "practice"
-modalities = ["clinical"]
-share = 0.35
-split = { train = 0.5, validation = 0.1, test = 0.4 }
-[[simulation.groups]]
-name = "lab"
-modalities = ["blood"]
-[[simulation.groups]]
-name = "teaching"
-modalities = ["clinical", "blood"]
-share = 3
-split = { train = 0.4, validation = 0.2, test = 0.4 }
-[[simulation.groups]]
-name = "broken"
-modalities = ["blood"]
 """
+SOME_TEST = (0.7, 0.15, 0.15)
+HOSPITALS = patients_of(
+    group("clinic", "clinical", share=2, split=(0.5, 0.2, 0.3)),
+    group("practice", "clinical", share=0.35, split=(0.5, 0.1, 0.4)),
+    group("lab", "blood", split=SOME_TEST),
+    group("teaching", "clinical", "blood", share=3, split=(0.4, 0.2, 0.4)),
+    group("broken", "blood", split=SOME_TEST),
+    patients=170,
+)
 CLINIC, PRACTICE, LAB, TEACHING, BROKEN = range(5)
 
 
@@ -87,47 +73,39 @@ def plant(sites: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def grid() -> type[ListeningGrid]:
-    return listening_grid()
+def overheard(run: Run) -> Rehearsal:
+    return run(with_survival(tiny_plan(FUSE_AND_REGMEAN + HOSPITALS)), prepare=plant)
 
 
-@pytest.fixture(scope="module")
-def overheard(run: Run, grid: type[ListeningGrid]) -> Rehearsal:
-    plain = tiny_plan(PLAN).to_plain()
-    plain["task"] = {"kind": "survival", "num-bins": 2}
-    plain["simulation"]["data"]["outcome"] = {"kind": "survival"}
-    return run(type(tiny_plan()).model_validate(plain), prepare=plant, grid=grid)
-
-
-def everything_sent(grid: type[ListeningGrid]) -> bytes:
-    return b"\n".join(sent.bytes_sent for sent in grid.overheard)
+def everything_sent(overheard: Rehearsal) -> bytes:
+    return b"\n".join(sent.in_bytes for sent in overheard.wire.answered)
 
 
 # ---- a whole run, overheard -----------------------------------------------------------------------
 
 
-def test_run_of_planted_patients_ends_well(overheard: Rehearsal, grid: type[ListeningGrid]) -> None:
-    kinds = {sent.letter.kind for sent in grid.overheard if sent.letter}
+def test_run_of_planted_patients_ends_well(overheard: Rehearsal) -> None:
+    kinds = {kind.kind for kind in ANSWERS if overheard.answered(kind)}
 
     assert overheard.error is None
     assert kinds == {kind.kind for kind in ANSWERS}  # so that nothing below is true for want of letters
     assert PATIENT in (overheard.sites / f"site-{CLINIC}" / "patients.csv").read_text()
 
 
-def test_no_identifier_of_a_patient_leaves(overheard: Rehearsal, grid: type[ListeningGrid]) -> None:
-    assert PATIENT.encode() not in everything_sent(grid)
+def test_no_identifier_of_a_patient_leaves(overheard: Rehearsal) -> None:
+    assert PATIENT.encode() not in everything_sent(overheard)
 
 
-def test_no_path_leaves(overheard: Rehearsal, grid: type[ListeningGrid]) -> None:
-    sent = everything_sent(grid)
+def test_no_path_leaves(overheard: Rehearsal) -> None:
+    sent = everything_sent(overheard)
 
     for path in (str(overheard.sites), "site-0", "clinical.csv", "Traceback"):
         assert path.encode() not in sent
 
 
 @pytest.mark.parametrize("value", [VALUE, DAYS])
-def test_no_value_of_a_patient_leaves(overheard: Rehearsal, grid: type[ListeningGrid], value: float) -> None:
-    sent = everything_sent(grid)
+def test_no_value_of_a_patient_leaves(overheard: Rehearsal, value: float) -> None:
+    sent = everything_sent(overheard)
 
     for written in (struct.pack("<f", value), struct.pack("<d", value), f"{value:.6g}".encode()):
         assert written not in sent
@@ -147,11 +125,11 @@ def test_log_of_the_site_holds_the_details(overheard: Rehearsal) -> None:
     assert "The table of modality 'blood' holds text" in log
 
 
-def test_only_declared_kinds_of_letters_leave(overheard: Rehearsal, grid: type[ListeningGrid]) -> None:
+def test_only_declared_kinds_of_letters_leave(overheard: Rehearsal) -> None:
     known = {kind.kind: kind for kind in ANSWERS}
 
-    for sent in grid.overheard:
-        assert sent.letter is not None
+    for sent in overheard.wire.answered:
+        assert not sent.message.has_error()
         known[sent.letter.kind].read(sent.letter)
 
 
@@ -161,10 +139,8 @@ def test_list_of_what_may_leave_is_closed() -> None:
     ]  # fmt: skip
 
 
-def test_offers_count_in_tens(overheard: Rehearsal, grid: type[ListeningGrid]) -> None:
-    offers = [
-        Offer.read(sent.letter) for sent in grid.overheard if sent.letter and sent.letter.kind == "offer"
-    ]
+def test_offers_count_in_tens(overheard: Rehearsal) -> None:
+    offers = [Offer.read(sent.letter) for sent in overheard.answered(Offer)]
     counts = [one.patients for offer in offers for one in offer.modalities.values()]
     counts += [offer.paired_patients for offer in offers]
 
@@ -173,36 +149,29 @@ def test_offers_count_in_tens(overheard: Rehearsal, grid: type[ListeningGrid]) -
     assert all(count % 10 == 0 for count in counts)
 
 
-def test_fewer_than_ten_patients_are_never_counted(overheard: Rehearsal, grid: type[ListeningGrid]) -> None:
-    letters = [sent.letter for sent in grid.overheard if sent.letter and sent.letter.kind == "site-report"]
-    reports = [SiteReport.read(letter) for letter in letters]
+def test_fewer_than_ten_patients_are_never_counted(overheard: Rehearsal) -> None:
+    reports = [SiteReport.read(sent.letter) for sent in overheard.answered(SiteReport)]
 
     rows = [row for report in reports for row in (*report.scores, *report.charts, *report.validation)]
+    assert rows
     assert all(row.count >= 10 for row in rows)
 
 
-def test_small_site_withholds_its_scores(overheard: Rehearsal, grid: type[ListeningGrid]) -> None:
-    (letter,) = [
-        sent.letter
-        for sent in grid.overheard
-        if sent.site == PRACTICE and sent.letter and sent.letter.kind == "site-report"
-    ]
-    (offer,) = [
-        Offer.read(sent.letter)
-        for sent in grid.overheard
-        if sent.site == PRACTICE and sent.letter and sent.letter.kind == "offer"
-    ]
+def test_small_site_withholds_its_scores(overheard: Rehearsal) -> None:
+    (report,) = [SiteReport.read(sent.letter) for sent in overheard.answered(SiteReport, site=PRACTICE)]
+    (offer,) = [Offer.read(sent.letter) for sent in overheard.answered(Offer, site=PRACTICE)]
 
     assert 0 < len(overheard.patients(PRACTICE).part("test")) < 10
-    assert SiteReport.read(letter).scores == ()
-    assert SiteReport.read(letter).withheld > 0
+    assert report.scores == ()
+    assert report.withheld > 0
     assert offer.modalities["clinical"].patients == 0
     assert offer.modalities["clinical"].trains
 
 
-def test_sums_hold_one_number_per_feature(overheard: Rehearsal, grid: type[ListeningGrid]) -> None:
-    letters = [sent.letter for sent in grid.overheard if sent.letter and sent.letter.kind == Statistics.kind]
+def test_sums_hold_one_number_per_feature(overheard: Rehearsal) -> None:
+    letters = [sent.letter for sent in overheard.answered(Statistics)]
 
+    assert letters
     for letter in letters:
         features = len(overheard.bundle.agreement.schemas[Statistics.read(letter).modality].features)
         sizes = {name: tuple(tensor.shape) for name, tensor in letter.tensors.items()}
@@ -390,8 +359,7 @@ def test_log_that_cannot_be_written_leaks_nothing(tmp_path: Path, caplog: pytest
 @pytest.fixture(scope="module")
 def hospital(run: Run) -> Path:
     """The description of a site, where a hospital keeps it."""
-    plain = tiny_plan("[rounds]\nrounds = 1\n[simulation.data.outcome]\nkind = 'survival'").to_plain()
-    ended = run(RunPlan.model_validate(plain | {"task": {"kind": "survival", "num-bins": 2}}))
+    ended = run(with_survival(tiny_plan("[rounds]\nrounds = 1")))
     return ended.sites / "site-0" / "site.toml"
 
 
