@@ -116,7 +116,7 @@ def test_a_hospital_alone_trains_and_stops_by_its_own_patients_and_is_tested_on_
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Lab, "train", watched)
-        arms = [one.arm for one in Hospitals(at_most=1).measure(lab, "alone")]
+        arms = [one.arm for one in Hospitals(at_most=1).steps()["alone"](lab)]
 
     (hospital,) = {record.hospital for _, own, _, _ in asked for record in own.records}
     for _, own, validation, tested in asked:

@@ -63,7 +63,7 @@ def test_ratios_that_leave_too_few_patients_are_left_out(lab: Lab) -> None:
     study = Imbalance(ratios=(1, 2, 50))
     left = len(lab.dealt(lab.trial.train, "one"))
 
-    arms = [one.arm for one in study.measure(lab, "every ratio")]
+    arms = [one.arm for one in study.steps()["every ratio"](lab)]
 
     assert left / 2 >= FEWEST_PATIENTS > left / 50
     assert {arm.condition for arm in arms} == {f"{name} 1:{ratio}" for name in NAMES for ratio in (1, 2)}
@@ -93,7 +93,7 @@ def test_only_patients_with_several_modalities_are_paired(lab: Lab) -> None:
 
 
 def test_without_paired_patients_fuse_is_untrained_and_nothing_is_trained_end_to_end(lab: Lab) -> None:
-    said = {one.arm: one.what for one in Paired(numbers=(0,)).measure(lab, "every number")}
+    said = {one.arm: one.what for one in Paired(numbers=(0,)).steps()["every number"](lab)}
     team = [lab.train(modality) for modality in lab.modalities]
     untrained = LegoFuse([one.block for one in team], order="weave")
 
@@ -106,6 +106,6 @@ def test_without_paired_patients_fuse_is_untrained_and_nothing_is_trained_end_to
 def test_at_depth_one_both_orders_of_fuse_are_one(lab: Lab) -> None:
     shallow = lab.with_latent(lab.plan.latent.model_copy(update={"depth": 1}))
 
-    methods = {one.arm.method for one in Paired(numbers=(0,)).measure(shallow, "every number")}
+    methods = {one.arm.method for one in Paired(numbers=(0,)).steps()["every number"](shallow)}
 
     assert methods == {"merge", "fuse, stack", "late-concat"}

@@ -2,21 +2,20 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
 import pytest
-from matplotlib.figure import Figure
 from study_runs import finished, prepare, run_here
 from typer.testing import CliRunner
 
 from lego_core.errors import DataError, PlanError, RunError
 from simulations.benchmarks.protocol import Place, Protocol
-from simulations.benchmarks.studies import STUDIES, AbstractStudy, Arm, Comparison, Lab, Measured
-from simulations.benchmarks.studies._figures import curves, rows
+from simulations.benchmarks.studies import STUDIES, AbstractStudy, Arm, Comparison, Lab, Measured, Steps
+from simulations.benchmarks.studies._figures import curves
 from simulations.benchmarks.studies._findings import summarise_study
-from simulations.benchmarks.studies._results import StudyResults
 from simulations.benchmarks.studies._run import find_study
 from simulations.benchmarks.studies._work import StudyRun, run_step
 from simulations.cli import app
@@ -30,20 +29,17 @@ class Numbers(AbstractStudy):
     dataset: ClassVar[str] = "nobody"
     failing: str = ""
 
-    def steps(self, modalities: Sequence[str]) -> tuple[str, ...]:
-        return ("first", "second")
+    def steps(self) -> Steps:
+        return {step: partial(self.count, step=step) for step in ("first", "second")}
 
-    def measure(self, lab: Lab, step: str) -> Iterable[Measured]:
+    def count(self, lab: Lab, *, step: str) -> Iterable[Measured]:
         if step == self.failing:
             raise DataError("Nothing can be measured here.")
         shift = 1.0 if step == "first" else 0.0
         yield Measured(Arm(step, "seconds"), 10 * lab.trial.place.fold + shift, unit="seconds")
 
-    def comparisons(self, arms: Sequence[Arm]) -> list[Comparison]:
+    def comparisons(self, arms: Sequence[Arm], /) -> list[Comparison]:
         return [Comparison("the first", "the second", ((Arm("first", "seconds"), Arm("second", "seconds")),))]
-
-    def figure(self, results: StudyResults) -> Figure:
-        return rows(results)
 
 
 def in_three_folds(study: AbstractStudy, folder: Path) -> StudyRun:

@@ -17,7 +17,7 @@ from simulations.benchmarks.studies.start import COMMON, Start, own_starts, seed
 
 def test_domains_differ_in_the_latent_contract_alone() -> None:
     run, results = finished("domain")
-    said = {one.arm: one.what for step in run.study.steps(NAMES) for one in run.notebook.read(PLACE, step)}
+    said = {one.arm: one.what for step in run.study.steps() for one in run.notebook.read(PLACE, step)}
 
     assert len({arm.condition for arm in said}) == 3
     in_frequency, dropped, signal = (
@@ -32,7 +32,7 @@ def test_domains_differ_in_the_latent_contract_alone() -> None:
 def test_the_plans_own_domain_does_not_change_the_study(lab: Lab) -> None:
     elsewhere = lab.with_latent(lab.plan.latent.model_copy(update={"domain": "signal", "phase": "dropped"}))
 
-    ours, theirs = (list(DomainStudy().measure(one, FREQUENCY)) for one in (lab, elsewhere))
+    ours, theirs = (list(DomainStudy().steps()[FREQUENCY](one)) for one in (lab, elsewhere))
 
     for one, other in zip(ours, theirs, strict=True):
         assert torch.equal(cast(Tensor, one.what), cast(Tensor, other.what))
@@ -88,6 +88,6 @@ def test_rounds_of_the_seed_phase_are_taken_from_the_epochs(
 
     monkeypatch.setattr(Lab, "train", watched)
     for step in ("own start", COMMON, "1 seed round"):
-        list(Start().measure(lab, step))
+        list(Start().steps()[step](lab))
 
     assert asked == [2] * 6 + [1] * 3  # of the plan's 2 epochs, with 1 local epoch per round

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from simulations.benchmarks.studies._contract import AbstractStudy, Arm, Comparison, Measured
+from simulations.benchmarks.studies._arms import Arm, Comparison, Measured
+from simulations.benchmarks.studies._contract import AbstractStudy, Steps
 from simulations.benchmarks.studies._lab import Lab, Trained
 from simulations.benchmarks.studies.absent import Absent
 from simulations.benchmarks.studies.domain import DomainStudy
@@ -58,6 +59,7 @@ __all__ = [
     "Overlap",
     "Paired",
     "Start",
+    "Steps",
     "Study",
     "Trained",
 ]

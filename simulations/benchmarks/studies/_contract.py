@@ -1,68 +1,21 @@
 """What every study promises: one question, answered by measurements that are paired patient by patient."""
 
 from abc import abstractmethod
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, Self
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import ClassVar, Self, final
 
 from matplotlib.figure import Figure
-from torch import Tensor
 
 from lego_core.component import Component
+from lego_core.errors import PlanError
+from simulations.benchmarks.studies._arms import Arm, Comparison, Measured
+from simulations.benchmarks.studies._figures import rows
 from simulations.benchmarks.studies._lab import Lab
 from simulations.benchmarks.studies._results import StudyResults
 
 FEWEST_TRIALS = 3  # of fewer numbers no interval is drawn
 
-
-class Arm(NamedTuple):
-    """What is measured in every trial.
-
-    Args:
-        condition: What the study varies, as tables and figures say it: `25 %`, `own start`.
-        method: What is measured under this condition: `merge`, `ensemble`, `seconds`.
-    """
-
-    condition: str
-    method: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Measured:
-    """One arm in one trial.
-
-    Args:
-        arm: What was measured.
-        what: Predictions (B, Q) for the trial's test patients, in order, with rows of NaN for
-            those of whom nothing is said; they are scored by the task's metric, and intervals
-            come from resampling patients. Or a number, and intervals come from resampling trials.
-        unit: Of a number: `seconds`, `MiB`, `distance`.
-    """
-
-    arm: Arm
-    what: Tensor | float
-    unit: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """A question of above or below, to which the sentence of result is the answer.
-
-    Args:
-        what: The one side, as the sentence names it: `the merge`.
-        than: The other side: `the ensemble`.
-        pairs: Arms of the one side, each with its counterpart of the other; of several pairs
-            the mean difference is judged.
-        where: Under which condition, if the same is asked under several: `at 25 % overlap`.
-        margin: A difference that would not matter; the sentence says whether the interval is
-            inside it.
-    """
-
-    what: str
-    than: str
-    pairs: tuple[tuple[Arm, Arm], ...]
-    where: str = ""
-    margin: float | None = None
+Steps = Mapping[str, Callable[[Lab], Iterable[Measured]]]
 
 
 class AbstractStudy(Component):
@@ -82,6 +35,7 @@ class AbstractStudy(Component):
     question: ClassVar[str]
     dataset: ClassVar[str]  # if the command names none
     fewest_trials: ClassVar[int] = 1  # in a quick look too
+    fewest_modalities: ClassVar[int] = 1
 
     @property
     def how(self) -> str:
@@ -93,26 +47,30 @@ class AbstractStudy(Component):
         """The same study with fewer conditions, for a first look."""
         return self
 
+    @final
+    def check(self, modalities: Sequence[str]) -> None:
+        """Make sure that the question can be asked of these modalities.
+
+        Raises:
+            PlanError: If they are too few.
+        """
+        if len(modalities) < self.fewest_modalities:
+            raise PlanError(
+                f"The data have one modality, {list(modalities)}, and the question is about several: "
+                f'"{self.question}" Name a dataset of two or more.'
+            )
+
     @abstractmethod
-    def steps(self, modalities: Sequence[str]) -> tuple[str, ...]:
+    def steps(self) -> Steps:
         """The pieces of work in a trial, by name; together they measure every arm once.
 
-        Raises:
-            PlanError: If the question cannot be asked of these modalities.
+        Where one raises a LegoError, the others go on, and the table says why.
         """
 
     @abstractmethod
-    def measure(self, lab: Lab, step: str) -> Iterable[Measured]:
-        """Do one step of a trial.
-
-        Raises:
-            LegoError: If it cannot be done; the others go on, and the table says why.
-        """
-
-    @abstractmethod
-    def comparisons(self, arms: Sequence[Arm]) -> list[Comparison]:
+    def comparisons(self, arms: Sequence[Arm], /) -> list[Comparison]:
         """What is to be compared, knowing what was measured; without one of its arms it is not judged."""
 
-    @abstractmethod
     def figure(self, results: StudyResults) -> Figure:
-        """The picture of the results."""
+        """The picture of the results: a row per arm, unless a study draws another."""
+        return rows(results)

@@ -11,7 +11,8 @@ from torch import Tensor
 from simulations.benchmarks.bootstrap import RESAMPLES, Bootstrap, Means, interval
 from simulations.benchmarks.protocol import Place
 from simulations.benchmarks.results import Gain
-from simulations.benchmarks.studies._contract import FEWEST_TRIALS, Arm, Comparison
+from simulations.benchmarks.studies._arms import Arm, Comparison
+from simulations.benchmarks.studies._contract import FEWEST_TRIALS
 from simulations.benchmarks.studies._results import Compared, Measurement, Row, StudyResults
 from simulations.benchmarks.studies._words import sentences
 from simulations.benchmarks.studies._work import StudyRun

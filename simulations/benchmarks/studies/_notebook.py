@@ -12,7 +12,7 @@ from torch import Tensor
 from lego_core.component import Component
 from simulations.benchmarks.protocol import Place
 from simulations.benchmarks.store import Store
-from simulations.benchmarks.studies._contract import Arm, Measured
+from simulations.benchmarks.studies._arms import Arm, Measured
 
 
 @final

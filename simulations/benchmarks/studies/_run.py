@@ -64,7 +64,7 @@ def prepare_study(
     """
     subject = open_subject(source)
     study = study.quick() if quick else study
-    study.steps(subject.modalities)
+    study.check(subject.modalities)
     protocol = Protocol.for_cohort(len(subject.cohort), repeats=repeats, seed=seed, quick=quick)
     protocol = protocol.with_at_least(study.fewest_trials)
     run = StudyRun(study, Benchmark(source=source, protocol=protocol, quick=quick, folder=folder))

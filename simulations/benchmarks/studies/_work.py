@@ -58,8 +58,7 @@ class StudyRun:
         return ((place, step) for place, step in self._everything() if self.benchmark.store.has(place, step))
 
     def _everything(self) -> Iterator[tuple[Place, str]]:
-        steps = self.study.steps(self.benchmark.subject.modalities)
-        return ((place, step) for place in self.benchmark.protocol.places for step in steps)
+        return ((place, step) for place in self.benchmark.protocol.places for step in self.study.steps())
 
 
 def run_step(run: StudyRun, job: StepJob) -> None:
@@ -68,7 +67,7 @@ def run_step(run: StudyRun, job: StepJob) -> None:
     trial = benchmark.trial(job.place)
     try:
         lab = Lab(benchmark.plan, trial, trial.agreed(benchmark.plan.task))
-        measured = list(run.study.measure(lab, job.name))
+        measured = list(run.study.steps()[job.name](lab))
     except LegoError as error:
         run.notebook.write_failure(job.place, job.name, error.public)
     else:

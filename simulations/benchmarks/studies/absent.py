@@ -4,13 +4,9 @@ from collections.abc import Iterable, Sequence
 from itertools import combinations
 from typing import ClassVar, Literal, final
 
-from matplotlib.figure import Figure
-
-from lego_core.errors import PlanError
-from simulations.benchmarks.studies._contract import AbstractStudy, Arm, Comparison, Measured
-from simulations.benchmarks.studies._figures import rows
+from simulations.benchmarks.studies._arms import Arm, Comparison, Measured, conditions_of
+from simulations.benchmarks.studies._contract import AbstractStudy, Steps
 from simulations.benchmarks.studies._lab import Lab
-from simulations.benchmarks.studies._results import StudyResults
 
 BEST, ENSEMBLE, MERGE = "best held block", "ensemble", "merge"
 BETWEEN = " + "
@@ -30,36 +26,16 @@ class Absent(AbstractStudy):
     kind: Literal["absent"] = "absent"
     question: ClassVar[str] = "What are the models worth for patients who lack modalities?"
     dataset: ClassVar[str] = "synthetic-4-modalities"
+    fewest_modalities: ClassVar[int] = 2
 
-    def steps(self, modalities: Sequence[str]) -> tuple[str, ...]:
-        """All in one, since the blocks are the same.
-
-        Raises:
-            PlanError: If there is only one modality.
-        """
-        if len(modalities) < 2:
-            raise PlanError(
-                f"The data have one modality, {list(modalities)}, so none can be absent. Name a dataset of "
-                "two or more."
-            )
-        return ("every subset",)
-
-    def measure(self, lab: Lab, step: str) -> Iterable[Measured]:  # noqa: ARG002 - there is only one
-        """Train all blocks, merge them, and show every subset of the modalities."""
-        team = [lab.train(modality) for modality in lab.modalities]
-        merge = lab.merged(team)
-        for subset in subsets(lab.modalities):
-            condition = BETWEEN.join(subset)
-            held = [one for one in team if one.modality in subset]
-            yield Measured(Arm(condition, BEST), lab.said(lab.best_of(held).block))
-            yield Measured(Arm(condition, ENSEMBLE), lab.ensemble(held))
-            yield Measured(Arm(condition, MERGE), lab.said(merge, shown=subset))
+    def steps(self) -> Steps:
+        """All in one, since the blocks are the same."""
+        return {"every subset": _every_subset}
 
     def comparisons(self, arms: Sequence[Arm]) -> list[Comparison]:
         """By the number of modalities shown, on average over their subsets."""
-        conditions = list(dict.fromkeys(arm.condition for arm in arms))
         by_size: dict[int, list[str]] = {}
-        for condition in conditions:
+        for condition in conditions_of(arms):
             by_size.setdefault(condition.count(BETWEEN) + 1, []).append(condition)
         most = max(by_size, default=0)
         asked = [
@@ -80,14 +56,22 @@ class Absent(AbstractStudy):
                 )
         return asked
 
-    def figure(self, results: StudyResults) -> Figure:
-        """A row per subset and method."""
-        return rows(results)
-
 
 def subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
     """Every non-empty subset, the small ones first."""
     return [chosen for size in range(1, len(modalities) + 1) for chosen in combinations(modalities, size)]
+
+
+def _every_subset(lab: Lab) -> Iterable[Measured]:
+    """Train all blocks, merge them, and show every subset of the modalities."""
+    team = [lab.train(modality) for modality in lab.modalities]
+    merge = lab.merged(team)
+    for subset in subsets(lab.modalities):
+        condition = BETWEEN.join(subset)
+        held = [one for one in team if one.modality in subset]
+        yield Measured(Arm(condition, BEST), lab.said(lab.best_of(held).block))
+        yield Measured(Arm(condition, ENSEMBLE), lab.ensemble(held))
+        yield Measured(Arm(condition, MERGE), lab.said(merge, shown=subset))
 
 
 def _same(conditions: Sequence[str], one: str, other: str) -> tuple[tuple[Arm, Arm], ...]:

@@ -1,15 +1,13 @@
 """Is the frequency domain worth it, and the phase, and the harmonic mean?"""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import ClassVar, Literal, final
 
-from matplotlib.figure import Figure
-
 from lego_core.merging import HarmonicMean, LatentMerge, Mean
-from simulations.benchmarks.studies._contract import AbstractStudy, Arm, Comparison, Measured
-from simulations.benchmarks.studies._figures import rows
+from simulations.benchmarks.studies._arms import Arm, Comparison, Measured
+from simulations.benchmarks.studies._contract import AbstractStudy, Steps
 from simulations.benchmarks.studies._lab import Lab
-from simulations.benchmarks.studies._results import StudyResults
 
 FREQUENCY, DROPPED, SIGNAL = "frequency domain", "phase dropped", "signal domain"
 LATENTS: dict[str, dict[str, str]] = {
@@ -45,21 +43,11 @@ class DomainStudy(AbstractStudy):
     question: ClassVar[str] = "Are the frequency domain, the phase and the harmonic mean worth it?"
     dataset: ClassVar[str] = "icu2012"
 
-    def steps(self, modalities: Sequence[str]) -> tuple[str, ...]:  # noqa: ARG002 - the same for all
+    def steps(self) -> Steps:
         """Blocks for each of the three."""
-        return tuple(LATENTS)
+        return {domain: partial(_in_domain, domain=domain) for domain in LATENTS}
 
-    def measure(self, lab: Lab, step: str) -> Iterable[Measured]:
-        """Train blocks in this domain, and merge them by every rule."""
-        lab = lab.with_latent(lab.plan.latent.model_copy(update=LATENTS[step]))
-        team = [lab.train(modality) for modality in lab.modalities]
-        yield Measured(Arm(step, "best block"), lab.said(lab.best_of(team).block))
-        yield Measured(Arm(step, ENSEMBLE), lab.ensemble(team))
-        for name, rule in RULES.items():
-            merging = lab.plan.merging.model_copy(update={"latents": rule})
-            yield Measured(Arm(step, name), lab.said(lab.merged(team, merging=merging)))
-
-    def comparisons(self, arms: Sequence[Arm]) -> list[Comparison]:  # noqa: ARG002 - always the same
+    def comparisons(self, _arms: Sequence[Arm], /) -> list[Comparison]:
         """Domain against domain for every method, then rule against rule in the frequency domain."""
         judged = {"for the ensemble": ENSEMBLE, "for the harmonic merge": HARMONIC}
         judged["for the mean merge"] = MEAN
@@ -76,9 +64,16 @@ class DomainStudy(AbstractStudy):
             _rules("the circular phase", HARMONIC, "the published phase", PUBLISHED),
         ]
 
-    def figure(self, results: StudyResults) -> Figure:
-        """A row per arm."""
-        return rows(results)
+
+def _in_domain(lab: Lab, *, domain: str) -> Iterable[Measured]:
+    """Train blocks in this domain, and merge them by every rule."""
+    lab = lab.with_latent(lab.plan.latent.model_copy(update=LATENTS[domain]))
+    team = [lab.train(modality) for modality in lab.modalities]
+    yield Measured(Arm(domain, "best block"), lab.said(lab.best_of(team).block))
+    yield Measured(Arm(domain, ENSEMBLE), lab.ensemble(team))
+    for name, rule in RULES.items():
+        merging = lab.plan.merging.model_copy(update={"latents": rule})
+        yield Measured(Arm(domain, name), lab.said(lab.merged(team, merging=merging)))
 
 
 def _rules(what: str, method: str, than: str, other: str) -> Comparison:

@@ -9,7 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from simulations.benchmarks.studies._contract import FEWEST_TRIALS, AbstractStudy, Arm, Comparison, Measured
+from simulations.benchmarks.studies._arms import Arm, Comparison, Measured
+from simulations.benchmarks.studies._contract import FEWEST_TRIALS, AbstractStudy, Steps
 from simulations.benchmarks.studies._cost import WAYS, Point, Way, measure_apart
 from simulations.benchmarks.studies._figures import side_by_side
 from simulations.benchmarks.studies._lab import Lab
@@ -57,20 +58,11 @@ class Growth(AbstractStudy):
         """Half of the numbers, fewer patients."""
         return self.model_copy(update={"numbers": (1, 3, 6, 8), "patients": min(self.patients, 64)})
 
-    def steps(self, modalities: Sequence[str]) -> tuple[str, ...]:  # noqa: ARG002 - the same for all
+    def steps(self) -> Steps:
         """All in one, since ratios are of one trial."""
-        return ("every number",)
+        return {"every number": self._every_number}
 
-    def measure(self, lab: Lab, step: str) -> Iterable[Measured]:  # noqa: ARG002 - there is only one
-        """Measure every way at every number of modalities, then fit lines."""
-        yield Measured(Arm(RATIO, STRAIGHT), 1.0, "ratio")
-        for way in WAYS:
-            costs = {n: measure_apart(_point(lab, n, way=way, patients=self.patients)) for n in self.numbers}
-            for quantity, (name, unit) in QUANTITIES.items():
-                reached = {number: float(getattr(cost, name)) for number, cost in costs.items()}
-                yield from _grown(reached, f"{way}: {quantity}", unit=unit)
-
-    def comparisons(self, arms: Sequence[Arm]) -> list[Comparison]:
+    def comparisons(self, arms: Sequence[Arm], /) -> list[Comparison]:
         """Every ratio of slopes against that of a straight line."""
         return [
             Comparison(
@@ -98,6 +90,15 @@ class Growth(AbstractStudy):
                 for quantity, (_, unit) in QUANTITIES.items()
             },
         )
+
+    def _every_number(self, lab: Lab) -> Iterable[Measured]:
+        """Measure every way at every number of modalities, then fit lines."""
+        yield Measured(Arm(RATIO, STRAIGHT), 1.0, "ratio")
+        for way in WAYS:
+            costs = {n: measure_apart(_point(lab, n, way=way, patients=self.patients)) for n in self.numbers}
+            for quantity, (name, unit) in QUANTITIES.items():
+                reached = {number: float(getattr(cost, name)) for number, cost in costs.items()}
+                yield from _grown(reached, f"{way}: {quantity}", unit=unit)
 
 
 def slope(values: Mapping[int, float]) -> float:

@@ -4,16 +4,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import ClassVar, Literal, Self, final
 
-from matplotlib.figure import Figure
 from pydantic import Field
 
 from lego_core.errors import DataError
 from lego_core.records import Cohort, PatientRecord
-from simulations.benchmarks.studies._contract import AbstractStudy, Arm, Comparison, Measured
+from simulations.benchmarks.studies._arms import Arm, Comparison, Measured, conditions_of
+from simulations.benchmarks.studies._contract import AbstractStudy, Steps
 from simulations.benchmarks.studies._federation import federated
-from simulations.benchmarks.studies._figures import rows
 from simulations.benchmarks.studies._lab import Lab, Trained
-from simulations.benchmarks.studies._results import StudyResults
 
 FEDERATED, POOLED, ALONE = "federated", "pooled", "alone"
 MERGE, BLOCK = "merge", "block of "
@@ -53,27 +51,13 @@ class Hospitals(AbstractStudy):
         """Few rounds, and only the two largest hospitals alone."""
         return self.model_copy(update={"at_most": 2, "most_rounds": QUICK_ROUNDS})
 
-    def steps(self, modalities: Sequence[str]) -> tuple[str, ...]:  # noqa: ARG002 - the same for all
+    def steps(self) -> Steps:
         """One way to train after the other."""
-        return (FEDERATED, POOLED, ALONE)
+        return {FEDERATED: self._federated, POOLED: _pooled, ALONE: self._each_alone}
 
-    def measure(self, lab: Lab, step: str) -> Iterable[Measured]:
-        """Train all blocks this way, and merge them as the plan does."""
-        if step == FEDERATED:
-            dealt = sites(lab.trial.train, smallest=self.smallest_site)
-            rounds = min(lab.plan.rounds.rounds, self.most_rounds or lab.plan.rounds.rounds)
-            team = [federated(lab, modality, dealt, rounds=rounds) for modality in lab.modalities]
-            yield from _measured(lab, team, method=FEDERATED)
-        elif step == POOLED:
-            yield from _measured(lab, _trained(lab), method=POOLED)
-        else:
-            for hospital in self._large(lab):
-                alone = _alone_at(lab, hospital)
-                yield from _measured(alone, _trained(alone), method=_alone(hospital))
-
-    def comparisons(self, arms: Sequence[Arm]) -> list[Comparison]:
+    def comparisons(self, arms: Sequence[Arm], /) -> list[Comparison]:
         """Federated against pooled for every model; against the hospitals, on average and one by one."""
-        conditions = list(dict.fromkeys(arm.condition for arm in arms))
+        conditions = conditions_of(arms)
         alone = [arm for arm in arms if arm.method.startswith(_alone(""))]
         asked = [
             Comparison(
@@ -102,9 +86,16 @@ class Hospitals(AbstractStudy):
         ]
         return asked
 
-    def figure(self, results: StudyResults) -> Figure:
-        """A row per arm."""
-        return rows(results)
+    def _federated(self, lab: Lab) -> Iterable[Measured]:
+        dealt = sites(lab.trial.train, smallest=self.smallest_site)
+        rounds = min(lab.plan.rounds.rounds, self.most_rounds or lab.plan.rounds.rounds)
+        team = [federated(lab, modality, dealt, rounds=rounds) for modality in lab.modalities]
+        return _measured(lab, team, method=FEDERATED)
+
+    def _each_alone(self, lab: Lab) -> Iterable[Measured]:
+        for hospital in self._large(lab):
+            alone = _alone_at(lab, hospital)
+            yield from _measured(alone, _trained(alone), method=_alone(hospital))
 
     def _large(self, lab: Lab) -> list[str]:
         """Hospitals that are tried alone, the largest first."""
@@ -153,6 +144,10 @@ def sites(cohort: Cohort, *, smallest: int) -> list[Cohort]:
     return [cohort.keep(records) for records in dealt]
 
 
+def _pooled(lab: Lab) -> Iterable[Measured]:
+    return _measured(lab, _trained(lab), method=POOLED)
+
+
 def _trained(lab: Lab) -> list[Trained]:
     """Blocks of all modalities that somebody here holds, each trained on everybody who holds it."""
     train, validation = lab.trial.train, lab.trial.validation
@@ -170,6 +165,7 @@ def _alone_at(lab: Lab, hospital: str) -> Lab:
 
 
 def _measured(lab: Lab, team: Sequence[Trained], *, method: str) -> Iterable[Measured]:
+    """What each block says, and their merge as the plan makes it."""
     for one in team:
         yield Measured(Arm(f"{BLOCK}{one.modality}", method), lab.said(one.block))
     yield Measured(Arm(MERGE, method), lab.said(lab.merged(team)))

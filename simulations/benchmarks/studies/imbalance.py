@@ -1,15 +1,15 @@
 """Who still gains from a merge when one modality has few patients?"""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, ClassVar, Literal, Self, final
 
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from lego_core.errors import PlanError
 from lego_core.records import Cohort
 from simulations.benchmarks.protocol import in_even_order
-from simulations.benchmarks.studies._contract import AbstractStudy, Arm, Comparison, Measured
+from simulations.benchmarks.studies._arms import Arm, Comparison, Measured, conditions_of
+from simulations.benchmarks.studies._contract import AbstractStudy, Steps
 from simulations.benchmarks.studies._figures import curves
 from simulations.benchmarks.studies._lab import Lab, Trained
 from simulations.benchmarks.studies._results import StudyResults
@@ -38,38 +38,20 @@ class Imbalance(AbstractStudy):
     kind: Literal["imbalance"] = "imbalance"
     question: ClassVar[str] = "Who still gains from a merge when one modality has few patients?"
     dataset: ClassVar[str] = "icu2012"
+    fewest_modalities: ClassVar[int] = 2
     ratios: tuple[Annotated[int, Field(ge=1)], ...] = (1, 2, 5, 10, 20, 50)
 
     def quick(self) -> Self:
         """Equal, a tenth, a fiftieth."""
         return self.model_copy(update={"ratios": (1, 10, 50)})
 
-    def steps(self, modalities: Sequence[str]) -> tuple[str, ...]:
-        """All in one, since the blocks with all their patients are the same.
+    def steps(self) -> Steps:
+        """All in one, since the blocks with all their patients are the same."""
+        return {"every ratio": self._every_ratio}
 
-        Raises:
-            PlanError: If there is only one modality.
-        """
-        if len(modalities) < 2:
-            raise PlanError(
-                f"The data have one modality, {list(modalities)}, and an imbalance needs two. Name a dataset "
-                "of two or more."
-            )
-        return ("every ratio",)
-
-    def measure(self, lab: Lab, step: str) -> Iterator[Measured]:  # noqa: ARG002 - there is only one
-        """Train all blocks, then each modality's again on ever fewer patients."""
-        full = {modality: lab.train(modality) for modality in lab.modalities}
-        for modality in lab.modalities:
-            for ratio in self.ratios:
-                scarce = full[modality] if ratio == 1 else _scarce(lab, modality, ratio)
-                if scarce is not None:
-                    others = [one for name, one in full.items() if name != modality]
-                    yield from _compared(lab, scarce, others, condition=_named(modality, ratio))
-
-    def comparisons(self, arms: Sequence[Arm]) -> list[Comparison]:
+    def comparisons(self, arms: Sequence[Arm], /) -> list[Comparison]:
         """At every ratio, on average over which modality is scarce."""
-        conditions = list(dict.fromkeys(arm.condition for arm in arms))
+        conditions = conditions_of(arms)
         asked: list[Comparison] = []
         for what, method, than, other in (
             ("the merge", MERGE, "the block of the scarce modality", SCARCE),
@@ -91,6 +73,16 @@ class Imbalance(AbstractStudy):
             modality, _, ratio = condition.rpartition(" ")
             panels.setdefault(f"{modality} is scarce", {})[condition] = ratio
         return curves(results, along="its patients to those of each other modality", panels=panels)
+
+    def _every_ratio(self, lab: Lab) -> Iterable[Measured]:
+        """Train all blocks, then each modality's again on ever fewer patients."""
+        full = {modality: lab.train(modality) for modality in lab.modalities}
+        for modality in lab.modalities:
+            for ratio in self.ratios:
+                scarce = full[modality] if ratio == 1 else _scarce(lab, modality, ratio)
+                if scarce is not None:
+                    others = [one for name, one in full.items() if name != modality]
+                    yield from _compared(lab, scarce, others, condition=_named(modality, ratio))
 
 
 def fewer(cohort: Cohort, ratio: int, *, lab: Lab) -> Cohort:

@@ -10,10 +10,11 @@ from jaxtyping import Complex, Float
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lego_core.errors import DataError, PlanError
+from lego_core.errors import DataError
 from lego_core.merging import HarmonicMean, LatentMerge, Mean
 from lego_core.spectral import to_signal
-from simulations.benchmarks.studies._contract import FEWEST_TRIALS, AbstractStudy, Arm, Comparison, Measured
+from simulations.benchmarks.studies._arms import Arm, Comparison, Measured, conditions_of
+from simulations.benchmarks.studies._contract import FEWEST_TRIALS, AbstractStudy, Steps
 from simulations.benchmarks.studies._figures import side_by_side
 from simulations.benchmarks.studies._lab import Lab, Trained
 from simulations.benchmarks.studies._results import StudyResults
@@ -63,31 +64,14 @@ class Interference(AbstractStudy):
     question: ClassVar[str] = "How much of each block's signal survives a merge of latents?"
     dataset: ClassVar[str] = "synthetic-4-modalities"
     fewest_trials: ClassVar[int] = FEWEST_TRIALS
+    fewest_modalities: ClassVar[int] = 2
 
-    def steps(self, modalities: Sequence[str]) -> tuple[str, ...]:
-        """All in one, since the blocks are the same.
+    def steps(self) -> Steps:
+        """All in one, since the blocks are the same."""
+        return {"every rule": _every_rule}
 
-        Raises:
-            PlanError: If there is only one modality.
-        """
-        if len(modalities) < 2:
-            raise PlanError(
-                f"The data have one modality, {list(modalities)}, and it takes two to interfere. Name a "
-                "dataset of two or more."
-            )
-        return ("every rule",)
-
-    def measure(self, lab: Lab, step: str) -> Iterable[Measured]:  # noqa: ARG002 - there is only one
-        """Train all blocks, and merge what they say of the test patients."""
-        in_frequency = {"domain": "frequency", "phase": "tracked"}
-        lab = lab.with_latent(lab.plan.latent.model_copy(update=in_frequency))
-        latents_freq = latents(lab, [lab.train(modality) for modality in lab.modalities])
-        for size in range(2, len(latents_freq) + 1):
-            yield from _measured(latents_freq, size=size)
-
-    def comparisons(self, arms: Sequence[Arm]) -> list[Comparison]:
+    def comparisons(self, arms: Sequence[Arm], /) -> list[Comparison]:
         """The harmonic mean against the mean, the published phase and the signal domain."""
-        conditions = list(dict.fromkeys(arm.condition for arm in arms))
         asked = (
             ("the harmonic mean", HARMONIC, "the mean", MEAN),
             ("the circular phase", HARMONIC, "the published phase", PUBLISHED),
@@ -102,7 +86,7 @@ class Interference(AbstractStudy):
             )
             for what, ours, than, theirs in asked
             for quantity in (PATIENTS, LENGTH)
-            for at in conditions
+            for at in conditions_of(arms)
         ]
 
     def figure(self, results: StudyResults) -> Figure:
@@ -116,6 +100,15 @@ class Interference(AbstractStudy):
                 for quantity, unit in UNITS.items()
             },
         )
+
+
+def _every_rule(lab: Lab) -> Iterable[Measured]:
+    """Train all blocks, and merge what they say of the test patients."""
+    in_frequency = {"domain": "frequency", "phase": "tracked"}
+    lab = lab.with_latent(lab.plan.latent.model_copy(update=in_frequency))
+    latents_freq = latents(lab, [lab.train(modality) for modality in lab.modalities])
+    for size in range(2, len(latents_freq) + 1):
+        yield from _measured(latents_freq, size=size)
 
 
 def latents(lab: Lab, team: Sequence[Trained]) -> Complex[Tensor, "M B L D"]:

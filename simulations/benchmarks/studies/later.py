@@ -3,16 +3,12 @@
 from collections.abc import Iterable, Sequence
 from typing import ClassVar, Literal, final
 
-from matplotlib.figure import Figure
-
-from lego_core.errors import PlanError
 from lego_core.fuse import LegoFuse
 from lego_core.statistics import FeatureStatistics
 from lego_core.training import fit_fused
-from simulations.benchmarks.studies._contract import AbstractStudy, Arm, Comparison, Measured
-from simulations.benchmarks.studies._figures import rows
+from simulations.benchmarks.studies._arms import Arm, Comparison, Measured
+from simulations.benchmarks.studies._contract import AbstractStudy, Steps
 from simulations.benchmarks.studies._lab import Lab, Trained
-from simulations.benchmarks.studies._results import StudyResults
 
 EVERYBODY = "all modalities"
 MERGE, ENSEMBLE, AGAIN, JOINTLY = "merge", "ensemble", "fused again", "trained jointly from scratch"
@@ -35,37 +31,13 @@ class Later(AbstractStudy):
     kind: Literal["later"] = "later"
     question: ClassVar[str] = "Can a modality come later, without training the others again?"
     dataset: ClassVar[str] = "icu2012"
+    fewest_modalities: ClassVar[int] = 2
 
-    def steps(self, modalities: Sequence[str]) -> tuple[str, ...]:
-        """With the blocks, and without them.
+    def steps(self) -> Steps:
+        """With the blocks, and without them."""
+        return {"one by one": _one_by_one, JOINTLY: _at_once}
 
-        Raises:
-            PlanError: If there is only one modality.
-        """
-        if len(modalities) < 2:
-            raise PlanError(
-                f"The data have one modality, {list(modalities)}, so none can come later. Name a dataset of "
-                "two or more."
-            )
-        return ("one by one", JOINTLY)
-
-    def measure(self, lab: Lab, step: str) -> Iterable[Measured]:
-        """Add each modality to a merge of the others; or train everything at once."""
-        if step == JOINTLY:
-            yield Measured(Arm(EVERYBODY, JOINTLY), lab.said(jointly(lab)))
-            return
-        first, *others = lab.modalities
-        team = [lab.train(modality) for modality in others]
-        yield from _merged(lab, team, without=first)
-        team = joined_by(lab, team, first)
-        for newcomer in others:
-            yield from _merged(lab, [one for one in team if one.modality != newcomer], without=newcomer)
-        yield Measured(Arm(EVERYBODY, MERGE), lab.said(lab.merged(team)))
-        yield Measured(Arm(EVERYBODY, ENSEMBLE), lab.ensemble(team))
-        paired = lab.trial.train.with_several(lab.modalities)
-        yield Measured(Arm(EVERYBODY, AGAIN), lab.said(lab.fused(team, "stack", patients=paired)))
-
-    def comparisons(self, arms: Sequence[Arm]) -> list[Comparison]:
+    def comparisons(self, arms: Sequence[Arm], /) -> list[Comparison]:
         """All against all but the newcomer; adding it against training everybody."""
         without = [arm for arm in arms if arm.method == MERGE and arm.condition != EVERYBODY]
         return [
@@ -87,9 +59,23 @@ class Later(AbstractStudy):
             ),
         ]
 
-    def figure(self, results: StudyResults) -> Figure:
-        """A row per arm."""
-        return rows(results)
+
+def _one_by_one(lab: Lab) -> Iterable[Measured]:
+    """Add each modality to a merge of the others."""
+    first, *others = lab.modalities
+    team = [lab.train(modality) for modality in others]
+    yield from _merged(lab, team, without=first)
+    team = joined_by(lab, team, first)
+    for newcomer in others:
+        yield from _merged(lab, [one for one in team if one.modality != newcomer], without=newcomer)
+    yield Measured(Arm(EVERYBODY, MERGE), lab.said(lab.merged(team)))
+    yield Measured(Arm(EVERYBODY, ENSEMBLE), lab.ensemble(team))
+    paired = lab.trial.train.with_several(lab.modalities)
+    yield Measured(Arm(EVERYBODY, AGAIN), lab.said(lab.fused(team, "stack", patients=paired)))
+
+
+def _at_once(lab: Lab) -> Iterable[Measured]:
+    yield Measured(Arm(EVERYBODY, JOINTLY), lab.said(jointly(lab)))
 
 
 def joined_by(lab: Lab, team: Sequence[Trained], newcomer: str) -> list[Trained]:

@@ -1,6 +1,7 @@
 """Does it matter whether blocks were trained on the same patients?"""
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Annotated, ClassVar, Literal, Self, final
 
 from matplotlib.figure import Figure
@@ -8,7 +9,8 @@ from pydantic import Field
 
 from lego_core.records import Cohort
 from simulations.benchmarks.protocol import in_even_order, unpaired
-from simulations.benchmarks.studies._contract import AbstractStudy, Arm, Comparison, Measured
+from simulations.benchmarks.studies._arms import Arm, Comparison, Measured
+from simulations.benchmarks.studies._contract import AbstractStudy, Steps
 from simulations.benchmarks.studies._figures import curves
 from simulations.benchmarks.studies._lab import Lab
 from simulations.benchmarks.studies._results import StudyResults
@@ -41,22 +43,13 @@ class Overlap(AbstractStudy):
         """None, half and all."""
         return self.model_copy(update={"shares": (0.0, 0.5, 1.0)})
 
-    def steps(self, modalities: Sequence[str]) -> tuple[str, ...]:  # noqa: ARG002 - the same for all
+    def steps(self) -> Steps:
         """Blocks for every overlap."""
-        return tuple(_named(share) for share in self.shares)
+        return {_named(share): partial(_with_overlap, share=share) for share in self.shares}
 
-    def measure(self, lab: Lab, step: str) -> Iterable[Measured]:
-        """Train blocks with this overlap, and merge them as the plan does."""
-        share = next(share for share in self.shares if _named(share) == step)
-        patients = overlapping(lab, share)
-        team = [lab.train(modality, patients=patients[modality]) for modality in lab.modalities]
-        yield Measured(Arm(step, BEST), lab.said(lab.best_of(team).block))
-        yield Measured(Arm(step, ENSEMBLE), lab.ensemble(team))
-        yield Measured(Arm(step, MERGE), lab.said(lab.merged(team)))
-
-    def comparisons(self, arms: Sequence[Arm]) -> list[Comparison]:  # noqa: ARG002 - always the same
+    def comparisons(self, _arms: Sequence[Arm], /) -> list[Comparison]:
         """The merge against ensemble and best block at every overlap; full overlap against none."""
-        steps = self.steps(())
+        steps = list(self.steps())
         first, last = steps[0], steps[-1]
         return [
             *(
@@ -93,6 +86,15 @@ def overlapping(lab: Lab, share: float) -> Mapping[str, Cohort]:
         name: complete.keep([*shared, *hands[name][given[name] : given[name] + each - common]])
         for name in names
     }
+
+
+def _with_overlap(lab: Lab, *, share: float) -> Iterable[Measured]:
+    """Train blocks with this overlap, and merge them as the plan does."""
+    patients, condition = overlapping(lab, share), _named(share)
+    team = [lab.train(modality, patients=patients[modality]) for modality in lab.modalities]
+    yield Measured(Arm(condition, BEST), lab.said(lab.best_of(team).block))
+    yield Measured(Arm(condition, ENSEMBLE), lab.ensemble(team))
+    yield Measured(Arm(condition, MERGE), lab.said(lab.merged(team)))
 
 
 def _named(share: float) -> str:

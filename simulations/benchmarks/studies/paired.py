@@ -6,12 +6,13 @@ from typing import Annotated, ClassVar, Literal, Self, final
 from matplotlib.figure import Figure
 from pydantic import Field
 
-from lego_core.errors import DataError, PlanError
+from lego_core.errors import DataError
 from lego_core.fuse import FuseOrder
 from lego_core.records import Cohort
 from simulations.baselines import BASELINES
 from simulations.benchmarks.protocol import in_even_order
-from simulations.benchmarks.studies._contract import AbstractStudy, Arm, Comparison, Measured
+from simulations.benchmarks.studies._arms import Arm, Comparison, Measured, conditions_of
+from simulations.benchmarks.studies._contract import AbstractStudy, Steps
 from simulations.benchmarks.studies._figures import curves
 from simulations.benchmarks.studies._lab import Lab
 from simulations.benchmarks.studies._results import StudyResults
@@ -42,41 +43,20 @@ class Paired(AbstractStudy):
     kind: Literal["paired"] = "paired"
     question: ClassVar[str] = "How many paired patients does a fused model need?"
     dataset: ClassVar[str] = "icu2012"
+    fewest_modalities: ClassVar[int] = 2
     numbers: tuple[Annotated[int, Field(ge=0)], ...] = (0, 10, 25, 50, 100, 250, 500)
 
     def quick(self) -> Self:
         """Nobody, few, many, everybody."""
         return self.model_copy(update={"numbers": (0, 25, 100)})
 
-    def steps(self, modalities: Sequence[str]) -> tuple[str, ...]:
-        """All in one, since the blocks are the same.
+    def steps(self) -> Steps:
+        """All in one, since the blocks are the same."""
+        return {"every number": self._every_number}
 
-        Raises:
-            PlanError: If there is only one modality.
-        """
-        if len(modalities) < 2:
-            raise PlanError(
-                f"The data have one modality, {list(modalities)}, so no patient is paired. Name a dataset of "
-                "two or more."
-            )
-        return ("every number",)
-
-    def measure(self, lab: Lab, step: str) -> Iterable[Measured]:  # noqa: ARG002 - there is only one
-        """Train all blocks, merge them, and fuse them on more and more patients."""
-        team = [lab.train(modality) for modality in lab.modalities]
-        merged = lab.said(lab.merged(team))
-        orders = ("stack",) if lab.plan.latent.depth == 1 else tuple(FUSED)
-        for condition, patients in groups(lab, self.numbers).items():
-            yield Measured(Arm(condition, MERGE), merged)
-            for order in orders:
-                yield Measured(
-                    Arm(condition, FUSED[order]), lab.said(lab.fused(team, order, patients=patients))
-                )
-            yield from _end_to_end(lab, patients, condition=condition)
-
-    def comparisons(self, arms: Sequence[Arm]) -> list[Comparison]:
+    def comparisons(self, arms: Sequence[Arm], /) -> list[Comparison]:
         """The fused models against the merge and against late concatenation, at every number."""
-        conditions = list(dict.fromkeys(arm.condition for arm in arms))
+        conditions = conditions_of(arms)
         asked = (
             (f"the fused model ({order})", method, than, other)
             for than, other in (("the merge", MERGE), ("late concatenation", END_TO_END))
@@ -92,6 +72,19 @@ class Paired(AbstractStudy):
     def figure(self, results: StudyResults) -> Figure:
         """A curve per method."""
         return curves(results, along="paired training patients")
+
+    def _every_number(self, lab: Lab) -> Iterable[Measured]:
+        """Train all blocks, merge them, and fuse them on more and more patients."""
+        team = [lab.train(modality) for modality in lab.modalities]
+        merged = lab.said(lab.merged(team))
+        orders = ("stack",) if lab.plan.latent.depth == 1 else tuple(FUSED)
+        for condition, patients in groups(lab, self.numbers).items():
+            yield Measured(Arm(condition, MERGE), merged)
+            for order in orders:
+                yield Measured(
+                    Arm(condition, FUSED[order]), lab.said(lab.fused(team, order, patients=patients))
+                )
+            yield from _end_to_end(lab, patients, condition=condition)
 
 
 def groups(lab: Lab, numbers: Sequence[int]) -> dict[str, Cohort]:

@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import ClassVar, Literal, Self, final
 
 from matplotlib.figure import Figure
@@ -13,7 +14,8 @@ from lego_core.block import LegoBlock
 from lego_core.statistics import FeatureStatistics
 from lego_core.training import Trainer
 from lego_core.update import BlockUpdate, to_named, to_vector
-from simulations.benchmarks.studies._contract import AbstractStudy, Arm, Comparison, Measured
+from simulations.benchmarks.studies._arms import Arm, Comparison, Measured
+from simulations.benchmarks.studies._contract import AbstractStudy, Steps
 from simulations.benchmarks.studies._figures import curves
 from simulations.benchmarks.studies._lab import Lab
 from simulations.benchmarks.studies._results import StudyResults
@@ -47,25 +49,12 @@ class Start(AbstractStudy):
         """No long seed phases."""
         return self.model_copy(update={"seed_rounds": (0, 1, 2)})
 
-    def steps(self, modalities: Sequence[str]) -> tuple[str, ...]:  # noqa: ARG002 - the same for all
+    def steps(self) -> Steps:
         """Own start, then every length of the seed phase."""
-        return (OWN, *(_named(rounds) for rounds in self.seed_rounds))
+        seeded = {_named(rounds): partial(_after_rounds, rounds=rounds) for rounds in self.seed_rounds}
+        return {OWN: _from_own_starts, **seeded}
 
-    def measure(self, lab: Lab, step: str) -> Iterable[Measured]:
-        """Train blocks from this start, and merge them as the plan does."""
-        blocks = own_starts(lab)
-        epochs = lab.plan.training.epochs
-        if step != OWN:
-            rounds = next(rounds for rounds in self.seed_rounds if _named(rounds) == step)
-            blocks = seed_phase(lab, rounds)
-            epochs = max(1, epochs - rounds * lab.plan.rounds.local_epochs)
-        start = copy.deepcopy(blocks[0].trunk.state_dict())
-        team = [lab.train(block.modality, block=block, epochs=epochs) for block in blocks]
-        yield Measured(Arm(step, BEST), lab.said(lab.best_of(team).block))
-        yield Measured(Arm(step, ENSEMBLE), lab.ensemble(team))
-        yield Measured(Arm(step, MERGE), lab.said(lab.merged(team, start=start)))
-
-    def comparisons(self, arms: Sequence[Arm]) -> list[Comparison]:  # noqa: ARG002 - always the same
+    def comparisons(self, _arms: Sequence[Arm], /) -> list[Comparison]:
         """Common against own start; the merge against the best block; every seed phase against none."""
         longer = [_named(rounds) for rounds in self.seed_rounds if rounds]
         return [
@@ -126,6 +115,24 @@ def own_starts(lab: Lab) -> list[LegoBlock]:
         elsewhere = replace(lab, trial=replace(lab.trial, seed=lab.trial.seed + 1 + number))
         block.trunk = elsewhere.untrained(block.modality).trunk
     return blocks
+
+
+def _from_own_starts(lab: Lab) -> Iterable[Measured]:
+    return _measured(lab, own_starts(lab), epochs=lab.plan.training.epochs, condition=OWN)
+
+
+def _after_rounds(lab: Lab, *, rounds: int) -> Iterable[Measured]:
+    epochs = max(1, lab.plan.training.epochs - rounds * lab.plan.rounds.local_epochs)
+    return _measured(lab, seed_phase(lab, rounds), epochs=epochs, condition=_named(rounds))
+
+
+def _measured(lab: Lab, blocks: list[LegoBlock], *, epochs: int, condition: str) -> Iterable[Measured]:
+    """Train blocks from this start, and merge them as the plan does."""
+    start = copy.deepcopy(blocks[0].trunk.state_dict())
+    team = [lab.train(block.modality, block=block, epochs=epochs) for block in blocks]
+    yield Measured(Arm(condition, BEST), lab.said(lab.best_of(team).block))
+    yield Measured(Arm(condition, ENSEMBLE), lab.ensemble(team))
+    yield Measured(Arm(condition, MERGE), lab.said(lab.merged(team, start=start)))
 
 
 def _named(rounds: int) -> str:
