@@ -68,13 +68,10 @@ def _pool(processes: int) -> Iterator[ProcessPoolExecutor]:
     pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_prepare)
     try:
         yield pool
-    except BaseException:
-        pool.shutdown(wait=False, cancel_futures=True)
+    finally:
         for child in multiprocessing.active_children():
             child.terminate()
-        raise
-    finally:
-        pool.shutdown()
+        pool.shutdown(cancel_futures=True)
 
 
 def _prepare() -> None:

@@ -2,11 +2,9 @@
 
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
-import time
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import psutil
 import pytest
 import torch
 from rich.console import Console
@@ -166,7 +163,6 @@ def test_results_hold_what_the_schema_says(finished: tuple[Benchmark, Results]) 
     document = json.loads(results.model_dump_json())
 
     assert Results.model_validate(document) == results
-    assert {"dataset", "metric", "methods", "protocol", "command", "date", "versions"} <= document.keys()
     assert (document["dataset"], document["metric"]) == ("small", "C-index")
     expected = {"block:one", "block:two", "best-block", "ensemble", "merge:harmonic-mean", "merge:mean"}
     assert expected | {"fuse:stack", "fuse:weave"} <= document["methods"].keys()
@@ -431,7 +427,7 @@ def test_one_class_only_in_a_split_is_a_sentence(sick: int, expected: int, tmp_p
     results = run_here(prepare(source, tmp_path / "out", quick=False), ["ensemble"])
 
     failed = results.methods["ensemble"].failed
-    assert len(failed) >= expected
+    assert len(failed) == expected
     assert all("has class 'living', so it cannot be learned" in sentence for sentence in failed)
     assert (results.methods["ensemble"].mean is None) == (sick == 1)
 
@@ -448,7 +444,6 @@ def test_ten_lines_about_a_dataset_never_seen_are_enough(tmp_path: Path) -> None
 
     results = run_here(prepare(source, tmp_path / "out", quick=True), ["merge:mean", "fuse:weave"])
 
-    assert len(TEN_LINES.strip().splitlines()) == 10
     assert results.metric == "AUROC"
     assert results.methods["merge:mean"].mean is not None
     assert "**A quick look: few trials, little training. Do not quote it.**" in markdown(results)
@@ -581,45 +576,27 @@ def command(folder: Path, *more: str) -> list[str]:
     ]  # fmt: skip
 
 
-def wait_for(folder: Path, *, results: int) -> list[Path]:
-    deadline = time.monotonic() + 120
-    while len(found := sorted((folder / "out").glob("trials/*/*.json"))) < results:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-    return found
+def started(folder: Path) -> subprocess.Popen[str]:
+    """The command, once it has told of its first trial."""
+    running = subprocess.Popen(command(folder), cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert running.stdout is not None
+    assert any("1 of 15 done" in line for line in running.stdout)
+    return running
 
 
-def assert_nobody_is_left(group: int) -> None:
-    """Wait until no process of the group runs any more; who was not fetched by init does not run."""
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        running = [
-            one for one in psutil.process_iter(["status"]) if one.info["status"] != psutil.STATUS_ZOMBIE
-        ]
-        left = [one for one in running if group_of(one.pid) == group]
-        if not left:
-            return
-        time.sleep(0.2)
-    pytest.fail(f"still there: {left}")
-
-
-def group_of(pid: int) -> int | None:
-    try:
-        return os.getpgid(pid)
-    except ProcessLookupError:
-        return None
+def said_until_all_have_ended(running: subprocess.Popen[str]) -> str:
+    """What is still said; a pipe ends when the last process that may write to it has ended."""
+    return running.communicate(timeout=60)[0]
 
 
 @pytest.mark.slow
 def test_a_killed_benchmark_goes_on_where_it_was(tmp_path: Path) -> None:
-    killed = subprocess.Popen(command(tmp_path), cwd=ROOT, stdout=subprocess.DEVNULL, start_new_session=True)
-    wait_for(tmp_path, results=8)
+    killed = started(tmp_path)
     killed.kill()
-    killed.wait()
-    assert_nobody_is_left(killed.pid)
-    there = wait_for(tmp_path, results=8)
+    said_until_all_have_ended(killed)
+    there = sorted((tmp_path / "out").glob("trials/*/*.json"))
     before = {path: path.stat().st_mtime_ns for path in there}
-    assert len(there) < 15 * 6
+    assert 6 <= len(there) < 15 * 6
 
     done = subprocess.run(command(tmp_path), cwd=ROOT, capture_output=True, text=True, check=True)
 
@@ -627,7 +604,6 @@ def test_a_killed_benchmark_goes_on_where_it_was(tmp_path: Path) -> None:
     results = Results.model_validate_json((tmp_path / "out" / "results.json").read_bytes())
     assert all(row.trials == 15 and not row.failed for row in results.methods.values())
     assert "merge:harmonic-mean" in done.stdout
-    assert not list((tmp_path / "out").rglob("*.png"))
 
     whole = tmp_path / "at-once"
     whole.mkdir()
@@ -641,16 +617,13 @@ def test_a_killed_benchmark_goes_on_where_it_was(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_benchmark_says_how_to_go_on_and_leaves_no_process(sent: int, tmp_path: Path) -> None:
-    running = subprocess.Popen(
-        command(tmp_path), cwd=ROOT, stdout=subprocess.PIPE, text=True, start_new_session=True
-    )
-    wait_for(tmp_path, results=1)
+    running = started(tmp_path)
     running.send_signal(sent)
-    said, _ = running.communicate(timeout=60)
+
+    said = said_until_all_have_ended(running)
 
     assert running.returncode == 130
     assert "Stopped. What is finished is kept; the same command goes on from there." in said
-    assert_nobody_is_left(running.pid)
 
 
 @pytest.mark.slow

@@ -51,7 +51,7 @@ def test_what_a_model_costs_is_measured_of_the_model(lab: Lab, way: Way) -> None
     block = sum(weight.numel() for weight in lab.untrained("one").parameters())
     if way == "merge":
         assert (first, second) == (block, 2 * block)
-    assert all(cost.predict_time > 0 and cost.epoch_time > 0 and cost.memory >= 0 for cost in costs)
+    assert all(cost.predict_time > 0 and cost.epoch_time > 0 for cost in costs)
 
 
 def test_the_sites_of_a_merge_hold_one_modality_each_and_those_of_fuse_all(
