@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from typing import Protocol, final
+from typing import ClassVar, Protocol, final
 
 from jaxtyping import Float
 from torch import Tensor
@@ -38,10 +38,23 @@ class AbstractBaseline(Component):
 
     Whatever there is to be chosen (a penalty, when to stop) is chosen on validation patients,
     and nothing ever sees a test patient. The same seed gives the same model.
+
+    Attributes:
+        tasks: Kinds of the tasks that it can learn; any, if none is named.
     """
 
-    def unfit_for(self, cohort: Cohort, *, task: Task) -> str | None:  # noqa: ARG002 - for members
+    tasks: ClassVar[tuple[str, ...]] = ()
+
+    @final
+    def unfit_for(self, cohort: Cohort, *, task: Task) -> str | None:
         """Why the baseline ("it") cannot be used for such patients, as a sentence; None if it can."""
+        if self.tasks and task.kind not in self.tasks:
+            known = " and ".join(f"'{kind}'" for kind in self.tasks)
+            return f"It learns tasks of kind {known}, and this one is of kind '{task.kind}'."
+        return self._unfit_for(cohort)
+
+    def _unfit_for(self, _cohort: Cohort, /) -> str | None:
+        """The same of the patients, whatever the task; most baselines can be used for all."""
         return None
 
     @final

@@ -1,9 +1,9 @@
 """What the classical baselines share: a fitted model that reads the feature table."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, final
+from typing import TypeVar, final
 
 import numpy as np
 import torch
@@ -13,8 +13,43 @@ from torch import Tensor
 from lego_core.records import Cohort
 from lego_core.tasks import Task
 from lego_core.training import TrainingSettings
+from simulations.baselines._choosing import best_on
 from simulations.baselines._contract import AbstractBaseline
 from simulations.baselines._features import FeatureTable
+
+M = TypeVar("M")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Lesson:
+    """What a classical baseline learns from.
+
+    Args:
+        table: How rows are made of patients.
+        train: Patients to learn from.
+        validation: Patients to choose on, perhaps nobody.
+        task: What is predicted.
+        seed: Decides all that is random.
+    """
+
+    table: FeatureTable
+    train: Cohort
+    validation: Cohort
+    task: Task
+    seed: int
+
+    def best(self, models: Sequence[M], answer: Callable[[M, np.ndarray], np.ndarray]) -> M:
+        """The model that scores best on the validation patients; the first if there are none.
+
+        Args:
+            models: The simplest first.
+            answer: A model and rows to predictions.
+        """
+        if not len(self.validation):
+            return models[0]
+        rows = self.table.filled(self.validation)
+        predictions = [torch.from_numpy(answer(model, rows)) for model in models]
+        return models[best_on(self.validation, predictions, task=self.task)]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,21 +76,7 @@ class FittedOnFeatures:
 
 
 class AbstractOnFeatures(AbstractBaseline):
-    """A baseline that reads one row of numbers per patient, and has settings of its own.
-
-    Attributes:
-        tasks: Kinds of the tasks that it can learn.
-    """
-
-    tasks: ClassVar[tuple[str, ...]]
-
-    @final
-    def unfit_for(self, cohort: Cohort, *, task: Task) -> str | None:  # noqa: ARG002 - every cohort has rows
-        """Whether the library behind it knows such tasks."""
-        if task.kind in self.tasks:
-            return None
-        known = " and ".join(f"'{kind}'" for kind in self.tasks)
-        return f"It learns tasks of kind {known}, and this one is of kind '{task.kind}'."
+    """A baseline that reads one row of numbers per patient, and has settings of its own."""
 
     @final
     def _fit(
@@ -67,10 +88,8 @@ class AbstractOnFeatures(AbstractBaseline):
         settings: TrainingSettings,  # noqa: ARG002 - they are for networks
         seed: int,
     ) -> FittedOnFeatures:
-        return self._learn(FeatureTable.of(train), train, validation, task=task, seed=seed)
+        return self._learn(Lesson(FeatureTable.of(train), train, validation, task, seed))
 
     @abstractmethod
-    def _learn(
-        self, table: FeatureTable, train: Cohort, validation: Cohort, *, task: Task, seed: int
-    ) -> FittedOnFeatures:
+    def _learn(self, lesson: Lesson) -> FittedOnFeatures:
         """Train on rows of the table."""

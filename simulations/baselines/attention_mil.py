@@ -8,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lego_core.records import Batch, Cohort, Inputs, ModalitySchema, Tokens
-from lego_core.tasks import Task
 from simulations.baselines._encoded import AbstractEncodedNetwork
 from simulations.baselines._pooling import GatedAttention, classifier
 from simulations.baselines._tokens import HeldTokens, encoder_for, rows_of
@@ -30,7 +29,7 @@ class AttentionMil(AbstractEncodedNetwork):
 
     kind: Literal["attention-mil"] = "attention-mil"
 
-    def unfit_for(self, cohort: Cohort, *, task: Task) -> str | None:  # noqa: ARG002 - any task will do
+    def _unfit_for(self, cohort: Cohort, /) -> str | None:
         """Whether there is anything with instances."""
         if any(schema.layout != "table" for schema in cohort.schemas.values()):
             return None

@@ -7,11 +7,8 @@ from pydantic import Field
 from sksurv.linear_model import CoxnetSurvivalAnalysis
 
 from lego_core.errors import DataError
-from lego_core.records import Cohort
-from lego_core.tasks import Task
 from simulations.baselines._choosing import best_on
-from simulations.baselines._features import FeatureTable
-from simulations.baselines._on_features import AbstractOnFeatures, FittedOnFeatures
+from simulations.baselines._on_features import AbstractOnFeatures, FittedOnFeatures, Lesson
 from simulations.baselines._survival import at_bin_ends, by_risk, times_and_events
 
 NEIGHBOURS = 4  # strengths on either side that a score is averaged with
@@ -44,22 +41,13 @@ class Cox(AbstractOnFeatures):
     path: int = Field(default=50, ge=1)
     weakest: float = Field(default=0.05, gt=0, lt=1)
 
-    def _learn(
-        self,
-        table: FeatureTable,
-        train: Cohort,
-        validation: Cohort,
-        *,
-        task: Task,
-        seed: int,  # noqa: ARG002 - nothing in it is random
-    ) -> FittedOnFeatures:
-        model = self._whole_path(table.filled(train), times_and_events(train))
+    def _learn(self, lesson: Lesson) -> FittedOnFeatures:
+        table, validation, task = lesson.table, lesson.validation, lesson.task
+        model = self._whole_path(table.filled(lesson.train), times_and_events(lesson.train))
         chosen = 0
         if len(validation):
-            risks = table.filled(validation) @ model.coef_
-            chosen = best_on(
-                validation, [by_risk(risk) for risk in risks.T], task=task, neighbours=NEIGHBOURS
-            )
+            risks = [by_risk(risk) for risk in (table.filled(validation) @ model.coef_).T]
+            chosen = best_on(validation, risks, task=task, neighbours=NEIGHBOURS)
         strength = model.alphas_[chosen]
 
         def answer(rows: np.ndarray) -> np.ndarray:

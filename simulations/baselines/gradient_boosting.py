@@ -7,12 +7,10 @@ from pydantic import Field
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sksurv.ensemble import GradientBoostingSurvivalAnalysis
 
-from lego_core.records import Cohort
 from lego_core.tasks import Survival, Task
 from simulations.baselines._choosing import best_on
 from simulations.baselines._classes import class_weight, fit_each, predict_each, questions
-from simulations.baselines._features import FeatureTable
-from simulations.baselines._on_features import AbstractOnFeatures, FittedOnFeatures
+from simulations.baselines._on_features import AbstractOnFeatures, FittedOnFeatures, Lesson
 from simulations.baselines._survival import at_bin_ends, by_risk, times_and_events
 
 WITHOUT_VALIDATION = 100  # trees, where there is nobody to stop on
@@ -55,17 +53,14 @@ class GradientBoosting(AbstractOnFeatures):
     feature_share: float = Field(default=0.3, gt=0, le=1)
     patience: int = Field(default=30, ge=1)
 
-    def _learn(
-        self, table: FeatureTable, train: Cohort, validation: Cohort, *, task: Task, seed: int
-    ) -> FittedOnFeatures:
-        if isinstance(task, Survival):
-            return self._fit_survival(table, train, validation, task=task, seed=seed)
-        return self._fit_classes(table, train, validation, task=task, seed=seed)
+    def _learn(self, lesson: Lesson) -> FittedOnFeatures:
+        return (
+            self._learn_survival(lesson) if isinstance(lesson.task, Survival) else self._learn_classes(lesson)
+        )
 
-    def _fit_classes(
-        self, table: FeatureTable, train: Cohort, validation: Cohort, *, task: Task, seed: int
-    ) -> FittedOnFeatures:
-        rows = table.matrix(train)
+    def _learn_classes(self, lesson: Lesson) -> FittedOnFeatures:
+        table, validation, task, seed = lesson.table, lesson.validation, lesson.task, lesson.seed
+        rows = table.matrix(lesson.train)
         seen = table.matrix(validation) if len(validation) else rows[:0]
         judged = questions(validation, task=task) if len(validation) else None
 
@@ -76,7 +71,7 @@ class GradientBoosting(AbstractOnFeatures):
                 return self._classifier(task, seed=seed, stops=True).fit(rows, answers, **stop_on)
             return self._classifier(task, seed=seed, stops=False).fit(rows, answers)
 
-        fitted = fit_each(fit, questions(train, task=task))
+        fitted = fit_each(fit, questions(lesson.train, task=task))
         nodes = sum(_most_nodes(one) for one in fitted if isinstance(one, HistGradientBoostingClassifier))
         return FittedOnFeatures(
             table, lambda new: predict_each(fitted, new, task=task), nodes, reads_missing=True
@@ -95,10 +90,9 @@ class GradientBoosting(AbstractOnFeatures):
             random_state=seed,
         )
 
-    def _fit_survival(
-        self, table: FeatureTable, train: Cohort, validation: Cohort, *, task: Task, seed: int
-    ) -> FittedOnFeatures:
-        rows, outcomes = table.filled(train), times_and_events(train)
+    def _learn_survival(self, lesson: Lesson) -> FittedOnFeatures:
+        table, validation, task, seed = lesson.table, lesson.validation, lesson.task, lesson.seed
+        rows, outcomes = table.filled(lesson.train), times_and_events(lesson.train)
         trees = min(self.max_trees, WITHOUT_VALIDATION)
         if len(validation):
             longest = self._survival_trees(self.max_trees, seed=seed).fit(rows, outcomes)

@@ -4,16 +4,12 @@ from collections.abc import Callable
 from typing import ClassVar, Literal, final
 
 import numpy as np
-import torch
 from pydantic import Field
 from sklearn import linear_model
 
-from lego_core.records import Cohort
 from lego_core.tasks import Task
-from simulations.baselines._choosing import best_on
 from simulations.baselines._classes import class_weight, fit_each, predict_each, questions
-from simulations.baselines._features import FeatureTable
-from simulations.baselines._on_features import AbstractOnFeatures, FittedOnFeatures
+from simulations.baselines._on_features import AbstractOnFeatures, FittedOnFeatures, Lesson
 
 
 @final
@@ -40,27 +36,16 @@ class LogisticRegression(AbstractOnFeatures):
         default=(1e-4, 1e-3, 3e-3, 1e-2, 3e-2, 0.1, 1.0), min_length=1
     )
 
-    def _learn(
-        self,
-        table: FeatureTable,
-        train: Cohort,
-        validation: Cohort,
-        *,
-        task: Task,
-        seed: int,  # noqa: ARG002 - nothing in it is random
-    ) -> FittedOnFeatures:
-        rows, asked = table.filled(train), questions(train, task=task)
+    def _learn(self, lesson: Lesson) -> FittedOnFeatures:
+        task, asked = lesson.task, questions(lesson.train, task=lesson.task)
+        rows = lesson.table.filled(lesson.train)
         candidates = [
             fit_each(self._fit_one(rows, strength=strength, task=task), asked)
             for strength in self.inverse_penalties
         ]
-        chosen = candidates[0]
-        if len(validation):
-            seen = table.filled(validation)
-            predictions = [torch.from_numpy(predict_each(fitted, seen, task=task)) for fitted in candidates]
-            chosen = candidates[best_on(validation, predictions, task=task)]
+        chosen = lesson.best(candidates, lambda fitted, new: predict_each(fitted, new, task=task))
         coefficients = sum(m.coef_.size + m.intercept_.size for m in chosen if hasattr(m, "coef_"))
-        return FittedOnFeatures(table, lambda new: predict_each(chosen, new, task=task), coefficients)
+        return FittedOnFeatures(lesson.table, lambda new: predict_each(chosen, new, task=task), coefficients)
 
     def _fit_one(
         self, rows: np.ndarray, *, strength: float, task: Task

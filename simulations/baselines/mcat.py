@@ -8,7 +8,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lego_core.records import Batch, Cohort, ModalitySchema, Tokens
-from lego_core.tasks import Task
 from simulations.baselines._attention import self_attention
 from simulations.baselines._encoded import AbstractEncodedNetwork
 from simulations.baselines._pooling import GatedAttention, classifier, encoded
@@ -40,7 +39,7 @@ class Mcat(AbstractEncodedNetwork):
     kind: Literal["mcat"] = "mcat"
     guide: str | None = None
 
-    def unfit_for(self, cohort: Cohort, *, task: Task) -> str | None:  # noqa: ARG002 - any task will do
+    def _unfit_for(self, cohort: Cohort, /) -> str | None:
         """Whether there is a guide, and something to be guided."""
         if len(cohort.modalities) < 2:
             return f"One modality guides another in it, and the modalities are {list(cohort.modalities)}."

@@ -1,18 +1,15 @@
 """A random survival forest on all features."""
 
+from functools import partial
 from typing import Annotated, ClassVar, Literal, final
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from pydantic import Field
 from sksurv.ensemble import RandomSurvivalForest as Forest
 
-from lego_core.records import Cohort
 from lego_core.tasks import Task
-from simulations.baselines._choosing import best_on
-from simulations.baselines._features import FeatureTable
-from simulations.baselines._on_features import AbstractOnFeatures, FittedOnFeatures
+from simulations.baselines._on_features import AbstractOnFeatures, FittedOnFeatures, Lesson
 from simulations.baselines._steps import Steps
 from simulations.baselines._survival import at_bin_ends, left_at_events, times_and_events
 
@@ -21,8 +18,12 @@ from simulations.baselines._survival import at_bin_ends, left_at_events, times_a
 class RandomSurvivalForest(AbstractOnFeatures):
     """Many trees, each grown on a resample of the patients, whose survival curves are averaged.
 
-    A split chooses from a random few of the features, as many as the square root of their number,
-    and among a few places per feature. How small a leaf may be is chosen on validation patients.
+    A split chooses from a random few of the features, as many as the square root of their number.
+    How small a leaf may be is chosen on validation patients.
+
+    The trees are not quite those of scikit-survival on the raw features: a feature of more than 32
+    values is read in 32 steps, at its quantiles. A split then has fewer places to choose from,
+    which changes the trees, and so the predictions, a little.
 
     Args:
         trees: How many.
@@ -43,21 +44,20 @@ class RandomSurvivalForest(AbstractOnFeatures):
     leaf_sizes: tuple[Annotated[int, Field(ge=1)], ...] = Field(default=(20, 8, 3), min_length=1)
     steps: int = Field(default=32, ge=2)
 
-    def _learn(
-        self, table: FeatureTable, train: Cohort, validation: Cohort, *, task: Task, seed: int
-    ) -> FittedOnFeatures:
-        rows, outcomes = table.filled(train), left_at_events(times_and_events(train))
+    def _learn(self, lesson: Lesson) -> FittedOnFeatures:
+        rows = lesson.table.filled(lesson.train)
+        outcomes = left_at_events(times_and_events(lesson.train))
         steps = Steps.of(rows, most=self.steps)
         forests = [
-            self._forest(leaf, seed=seed).fit(steps.number(rows), outcomes) for leaf in self.leaf_sizes
+            self._forest(leaf, seed=lesson.seed).fit(steps.number(rows), outcomes) for leaf in self.leaf_sizes
         ]
-        chosen = forests[0]
-        if len(validation):
-            seen = steps.number(table.filled(validation))
-            predictions = [torch.from_numpy(_curves(forest, seen, task=task)) for forest in forests]
-            chosen = forests[best_on(validation, predictions, task=task)]
+
+        def answer(forest: Forest, new: np.ndarray) -> np.ndarray:
+            return _curves(forest, steps.number(new), task=lesson.task)
+
+        chosen = lesson.best(forests, answer)
         nodes = sum(tree.tree_.node_count for tree in chosen.estimators_)
-        return FittedOnFeatures(table, lambda new: _curves(chosen, steps.number(new), task=task), nodes)
+        return FittedOnFeatures(lesson.table, partial(answer, chosen), nodes)
 
     def _forest(self, leaf: int, *, seed: int) -> Forest:
         return Forest(n_estimators=self.trees, min_samples_leaf=leaf, max_features="sqrt", random_state=seed)
