@@ -9,8 +9,9 @@ from typing import Any
 from lego_core.errors import LegoError, RunError
 from lego_core.plan import RunPlan
 from simulations.baselines import BASELINES
-from simulations.benchmarks.blocks import Bench, check_finite
+from simulations.benchmarks.blocks import Bench
 from simulations.benchmarks.methods import baseline_name, block_name, is_baseline
+from simulations.benchmarks.models import check_finite
 from simulations.benchmarks.protocol import Place, Protocol, Trial
 from simulations.benchmarks.store import Answer, Record, Store
 from simulations.benchmarks.subject import Source, Subject, open_subject

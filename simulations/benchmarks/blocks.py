@@ -5,25 +5,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
-from torch import Tensor, nn
 
-from lego_core.assemble import Ingredients, build_fuse, build_merge
+from lego_core.assemble import Ingredients, build_merge
 from lego_core.block import LegoBlock
 from lego_core.errors import DataError
-from lego_core.fuse import FuseOrder, LegoFuse
+from lego_core.fuse import FuseOrder
 from lego_core.gram import GramStatistics
 from lego_core.merge import LegoMerge
-from lego_core.plan import Fuse, Merging, RunPlan
+from lego_core.plan import Merging, RunPlan
 from lego_core.records import Cohort, collate
 from lego_core.tasks import Score, Task
-from lego_core.training import fit_block, fit_fused, predict_logits
+from lego_core.training import fit_block
 from simulations.benchmarks.methods import BEST_BLOCK, ENSEMBLE, block_name
+from simulations.benchmarks.models import Model, fused_model, said, untrained_block
 from simulations.benchmarks.protocol import Trial, unpaired
 from simulations.benchmarks.rules import RULES
 from simulations.benchmarks.store import Answer, Record, Store
-
-FUSE_EPOCHS = 2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -70,7 +67,7 @@ class Bench:
         settings = self.plan.training_of(modality)
         fit_block(block, train, validation, task=task, settings=settings, seed=trial.seed, device="cpu")
         self.store.save_weights(trial.place, block_name(modality), block.state_dict())
-        return self._predicted(block, started=started, modality=modality)
+        return self._predicted(block, started=started)
 
     def _best_block(self) -> Answer:
         """The block that does best on the validation patients who hold its modality.
@@ -95,8 +92,8 @@ class Bench:
     def _ensemble(self) -> Answer:
         """The mean of what the blocks of a patient's modalities say."""
         names = self._trained()
-        said = [self.store.predictions(self.trial.place, block_name(name)) for name in names]
-        test, validation = (torch.stack(part).nanmean(dim=0) for part in zip(*said, strict=True))
+        kept = [self.store.predictions(self.trial.place, block_name(name)) for name in names]
+        test, validation = (torch.stack(part).nanmean(dim=0) for part in zip(*kept, strict=True))
         records = [self.store.record(self.trial.place, block_name(name)) for name in names]
         parameters = sum(record.parameters for record in records)
         return Answer(test, validation, Record(seconds=self._seconds_of_blocks(), parameters=parameters))
@@ -167,77 +164,12 @@ class Bench:
         places = [(self.trial.place, block_name(name)) for name in self.plan.modalities]
         return sum(self.store.record(*place).seconds for place in places)
 
-    def _predicted(
-        self, model: nn.Module, *, started: float, before: float = 0.0, modality: str | None = None
-    ) -> Answer:
+    def _predicted(self, model: Model, *, started: float, before: float = 0.0) -> Answer:
         parts = (self.trial.test, self.trial.validation)
-        test, validation = (_predict(model, part, task=self.task, modality=modality) for part in parts)
+        test, validation = (said(model, part, task=self.task) for part in parts)
         used = [weight for weight in model.parameters() if weight.requires_grad]
         every = sum(weight.numel() for weight in used)
         parameters = model.num_parameters if isinstance(model, LegoMerge) else every
         return Answer(
             test, validation, Record(seconds=before + time.process_time() - started, parameters=parameters)
         )
-
-
-def untrained_block(modality: str, *, plan: RunPlan, trial: Trial, task: Task) -> LegoBlock:
-    """The block of a modality with the trial's common start."""
-    return LegoBlock(
-        modality,
-        plan.modalities[modality].encoder,
-        trial.train.schemas[modality],
-        contract=plan.latent,
-        num_outputs=task.num_outputs,
-        base_logits=task.base_logits,
-        seed=trial.seed,
-    )
-
-
-def fused_model(
-    order: FuseOrder,
-    blocks: Sequence[LegoBlock],
-    ingredients: Ingredients,
-    paired: Cohort,
-    *,
-    plan: RunPlan,
-    task: Task,
-    seed: int,
-) -> LegoFuse:
-    """Fuse copies of blocks, and train them together for two epochs; not at all without patients."""
-    fuse = (plan.fuse or Fuse()).model_copy(update={"order": order})
-    fused = build_fuse(plan.model_copy(update={"fuse": fuse}), blocks, ingredients)
-    settings = plan.training.model_copy(update={"epochs": FUSE_EPOCHS, "learning_rate": fuse.learning_rate})
-    if len(paired):
-        fit_fused(fused, paired, task=task, settings=settings, seed=seed, device="cpu")
-    return fused
-
-
-def _predict(model: nn.Module, cohort: Cohort, *, task: Task, modality: str | None) -> Float[Tensor, "B Q"]:
-    """Predictions for every patient; of those without the modality, nothing is said."""
-    if modality is None:
-        return _said(model, cohort, task=task)
-    held = torch.tensor([modality in record.modalities for record in cohort.records], dtype=torch.bool)
-    said = _said(model, cohort.only(modality), task=task)
-    return said.new_full((len(cohort), said.shape[1]), torch.nan).index_put((held,), said)
-
-
-def _said(model: nn.Module, cohort: Cohort, *, task: Task) -> Float[Tensor, "B Q"]:
-    if not len(cohort):
-        return task.predict(torch.zeros(0, task.num_outputs))
-    predictions = task.predict(predict_logits(model, cohort)[0])
-    return check_finite(predictions)
-
-
-def check_finite(predictions: Float[Tensor, "B Q"]) -> Float[Tensor, "B Q"]:
-    """Refuse predictions of a training that diverged.
-
-    Raises:
-        DataError: If one is not a finite number.
-    """
-    odd = int((~predictions.isfinite().all(dim=1)).sum())
-    if odd:
-        raise DataError(
-            f"It predicts numbers that are not finite for {odd} of {len(predictions)} patients. Its training "
-            "diverged: lower the learning rate."
-        )
-    return predictions

@@ -16,9 +16,9 @@ from lego_core.merge import LegoMerge
 from lego_core.plan import Merging, RunPlan
 from lego_core.records import Cohort
 from lego_core.tasks import Task
-from lego_core.training import fit_block, predict_logits
+from lego_core.training import fit_block
 from lego_core.trunk import LatentContract
-from simulations.benchmarks.blocks import check_finite, fused_model, untrained_block
+from simulations.benchmarks.models import Model, fused_model, said, untrained_block
 from simulations.benchmarks.protocol import Trial, unpaired
 
 
@@ -129,9 +129,7 @@ class Lab:
         seed = self.trial.seed
         return fused_model(order, blocks, ingredients, patients, plan=self.plan, task=self.task, seed=seed)
 
-    def said(
-        self, model: LegoBlock | LegoMerge | LegoFuse, *, shown: Sequence[str] | None = None
-    ) -> Float[Tensor, "B Q"]:
+    def said(self, model: Model, *, shown: Sequence[str] | None = None) -> Float[Tensor, "B Q"]:
         """Predictions for the test patients; of those without what the model reads, nothing is said.
 
         Args:
@@ -141,15 +139,7 @@ class Lab:
         Raises:
             DataError: If a prediction is not a finite number.
         """
-        read = (model.modality,) if isinstance(model, LegoBlock) else model.modalities
-        names = [name for name in read if shown is None or name in shown]
-        records = self.trial.test.records
-        held = torch.tensor([any(name in r.modalities for name in names) for r in records], dtype=torch.bool)
-        spoken = self.task.predict(torch.zeros(0, self.task.num_outputs))
-        if held.any():
-            logits, _ = predict_logits(model, self.trial.test.only(*names))
-            spoken = check_finite(self.task.predict(logits))
-        return spoken.new_full((len(records), spoken.shape[1]), torch.nan).index_put((held,), spoken)
+        return said(model, self.trial.test, task=self.task, shown=shown)
 
     def ensemble(self, team: Sequence[Trained], *, shown: Sequence[str] | None = None) -> Tensor:
         """The mean of what the blocks of a patient's modalities say; as `said`."""
