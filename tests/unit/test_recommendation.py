@@ -100,6 +100,14 @@ def test_merge_that_another_block_outdoes_on_the_same_patients_is_not_recommende
     )
 
 
+def test_merge_that_another_block_equals_on_the_same_patients_is_not_recommended():
+    other = score("block", "b", 0.74, (0.01, 0.07))
+
+    chosen = advice(BLOCKS[0], other, score("merge", "ab", 0.74, (0.01, 0.07)))
+
+    assert (chosen.method, chosen.modality) == ("block", "b")
+
+
 intervals = st.tuples(st.floats(-0.3, 0.3), st.floats(-0.3, 0.3)).map(lambda two: tuple(sorted(two)))
 
 

@@ -437,3 +437,15 @@ def test_a_slow_trunk_goes_a_shorter_way() -> None:
         return sum(float((end[name] - start[name]).norm()) for name in start if name.startswith("trunk."))
 
     assert 0 < way(0.1) < 0.5 * way(1.0)
+
+
+def test_trunks_of_a_fused_model_are_slow_too() -> None:
+    def way(rate: float) -> float:
+        fused = LegoFuse([block_of_three("a"), block_of_three("b")])
+        start = {name: weight.detach().clone() for name, weight in fused.named_parameters()}
+        slow = QUICK.model_copy(update={"trunk_rate": rate})
+        fit_fused(fused, telling_cohort(8, modalities="ab"), task=TASK, settings=slow, device="cpu")
+        end = fused.state_dict()
+        return sum(float((end[name] - start[name]).norm()) for name in start if ".trunk." in name)
+
+    assert 0 < way(0.1) < 0.5 * way(1.0)

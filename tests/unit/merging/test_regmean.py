@@ -86,6 +86,16 @@ def test_a_direction_that_no_input_has_is_averaged():
     np.testing.assert_allclose(merged[:, 1], np.tensordot(shares, weights, 1)[:, 1], rtol=1e-9)
 
 
+def test_a_direction_that_all_inputs_hardly_have_is_averaged_as_well():
+    weights, inputs = layers(5)
+    inputs[:, :, 1] *= 1e-4
+    shares = np.array([0.2, 0.3, 0.5])
+
+    merged = merge(RegMean(gamma=0.0), weights, inputs, shares)
+
+    np.testing.assert_allclose(merged[:, 1], np.tensordot(shares, weights, 1)[:, 1], rtol=1e-9)
+
+
 @pytest.mark.parametrize("grams", [None, torch.zeros(2, INPUTS, INPUTS)])
 def test_what_has_no_inputs_is_averaged(grams):
     tensors, halves = torch.randn(2, OUTPUTS, INPUTS), torch.tensor([0.5, 0.5])

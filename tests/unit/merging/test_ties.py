@@ -54,6 +54,14 @@ def test_the_heavier_sign_wins_and_only_its_blocks_are_averaged():
     assert merged.item() == pytest.approx(10 + (0.6 * 2 + 0.2 * 4) / 0.8)
 
 
+def test_weights_decide_which_sign_is_the_heavier():
+    changes = torch.tensor([[2.0], [-3.0]])
+
+    merged = Ties(density=1.0).combine(changes, torch.tensor([0.8, 0.2]), start=torch.zeros(1))
+
+    assert merged.item() == pytest.approx(2)
+
+
 def test_changes_that_cancel_leave_the_start_whatever_the_order():
     changes = torch.tensor([[0.1], [0.2], [-0.3]], dtype=torch.float64)
     start, thirds = torch.zeros(1, dtype=torch.float64), torch.full((3,), 1 / 3, dtype=torch.float64)
