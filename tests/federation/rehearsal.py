@@ -79,14 +79,16 @@ class Rehearsal:
     def scores(
         self, *, patients: str = "", method: str = "", modalities: tuple[str, ...] = ()
     ) -> list[PooledScore]:
-        """How well the models did, as far as it was asked for."""
-        return [
+        """How well the models did, as far as it was asked for; something must have been scored."""
+        found = [
             one
             for one in self.results.scores
             if patients in ("", one.patients)
             and method in ("", one.method)
             and modalities in ((), one.modalities)
         ]
+        assert found, self.results.scores
+        return found
 
     def left_out(self, site: str, *, phase: str = "", round_number: int | None = None) -> list[LeftOut]:
         """What a site took no part in."""

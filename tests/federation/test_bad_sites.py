@@ -200,9 +200,7 @@ def test_site_with_one_unfit_modality_takes_part_with_the_other(misfitting: Rehe
     (left,) = misfitting.left_out("teaching")
 
     assert (left.phase, left.modality) == ("agree", "blood")
-    assert {score.modalities for score in misfitting.results.scores if "teaching" in score.sites} == {
-        ("clinical",)
-    }
+    assert {score.modalities for score in misfitting.scores() if "teaching" in score.sites} == {("clinical",)}
 
 
 @pytest.fixture(scope="module")
@@ -310,18 +308,18 @@ def test_site_that_lacks_a_class_takes_part(one_sided: Rehearsal) -> None:
 
 
 def test_site_that_lacks_a_class_adds_no_pairs(one_sided: Rehearsal) -> None:
-    assert all("clinic-1" in score.sites for score in one_sided.results.scores)
-    assert all(0 < score.pairs < score.count**2 for score in one_sided.results.scores)
+    assert all("clinic-1" in score.sites for score in one_sided.scores())
+    assert all(0 < score.pairs < score.count**2 for score in one_sided.scores())
 
 
 def test_site_of_test_patients_only_evaluates_and_does_not_train(one_sided: Rehearsal) -> None:
     assert "clinic-3" not in one_sided.report.rounds[0].asked
-    assert any("clinic-3" in score.sites for score in one_sided.results.scores)
+    assert any("clinic-3" in score.sites for score in one_sided.scores())
 
 
 def test_site_of_training_patients_only_trains_and_has_nothing_to_score(one_sided: Rehearsal) -> None:
     assert "clinic-4" in one_sided.report.rounds[0].answered
-    assert not any("clinic-4" in score.sites for score in one_sided.results.scores)
+    assert not any("clinic-4" in score.sites for score in one_sided.scores())
 
 
 def test_site_of_one_training_patient_sends_no_sums_which_would_be_this_patient(one_sided: Rehearsal) -> None:

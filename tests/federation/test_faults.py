@@ -258,7 +258,7 @@ def test_bad_report_is_refused_by_name_with_its_reason(misreported: Rehearsal, n
 
 
 def test_scores_are_those_of_the_faithful_site(misreported: Rehearsal) -> None:
-    assert {score.sites for score in misreported.results.scores} == {(f"clinic-{len(BAD_REPORTS) + 1}",)}
+    assert {score.sites for score in misreported.scores()} == {(f"clinic-{len(BAD_REPORTS) + 1}",)}
 
 
 def test_run_whose_sites_all_misreport_fails_and_keeps_its_rounds(run: Run) -> None:

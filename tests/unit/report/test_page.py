@@ -66,6 +66,8 @@ def test_the_page_says_the_privacy_claim_aloud(page: str, survival_report: RunRe
 
 def test_the_page_names_every_site_and_every_absence(page: str, survival_report: RunReport) -> None:
     text = _Page(page).text
+    assert survival_report.sites
+    assert survival_report.left_out
     assert all(site.site in text for site in survival_report.sites)
     assert all(one.reason in text for one in survival_report.left_out)
 
