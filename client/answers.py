@@ -98,9 +98,7 @@ def fuse_update(site: Site, question: AskFuseUpdate, state: Mapping[str, Tensor]
     blocks = [build_block(site.plan, agreement, name) for name in question.modalities]
     fused = build_fuse(site.plan, blocks, Ingredients.of_untrained(blocks))
     fused.load_state_dict(dict(state))
-    settings = site.plan.training.model_copy(
-        update={"epochs": fuse.local_epochs, "learning_rate": fuse.learning_rate}
-    )
+    settings = fuse.training(site.plan.training, epochs=fuse.local_epochs)
     return _answer(site, fused, paired, question=question, settings=settings)
 
 

@@ -160,13 +160,22 @@ class Fuse(Component):
         order: `stack` or `weave`.
         rounds: Number of rounds; all of them are run and the last weights kept.
         local_epochs: Epochs at each site per round.
-        learning_rate: Step size; smaller than for blocks, since they are trained already.
+        learning_rate: Step size of AdamW, in place of the blocks' own.
+        batch_size: Patients B per step, likewise; smaller than for blocks, since epochs are few.
+        trunk_rate: How fast the trunks learn, likewise; slowly, since they are trained already.
     """
 
     order: FuseOrder = "stack"
     rounds: int = Field(default=2, ge=1)
     local_epochs: int = Field(default=1, ge=1)
-    learning_rate: float = Field(default=5e-4, gt=0)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    batch_size: int = Field(default=16, ge=1)
+    trunk_rate: float = Field(default=0.1, ge=0, le=1)
+
+    def training(self, blocks: TrainingSettings, *, epochs: int) -> TrainingSettings:
+        """How blocks are trained, with what is different in fuse rounds."""
+        own = {name: getattr(self, name) for name in ("learning_rate", "batch_size", "trunk_rate")}
+        return blocks.model_copy(update={**own, "epochs": epochs})
 
 
 @final

@@ -56,8 +56,7 @@ class Learner:
 
         Args:
             progress: What the sites said.
-            may_be_kept: Whether training may end with these weights, however early. If the plan
-                keeps the last ones, those that are judged last are the best.
+            may_be_kept: Whether training may end with these weights, however early.
 
         Returns:
             Their mean validation loss; None if no site has validation patients.
@@ -66,8 +65,7 @@ class Learner:
         if not patients:
             return None
         loss = sum(one.validation_loss for one in progress) / patients
-        better = loss < self.best_loss or self.plan.training.keep == "last"
-        if may_be_kept and better:
+        if may_be_kept and loss < self.best_loss:
             self.best_loss, self.best_round = loss, self.rounds
             pairs = sum(one.validation_pairs for one in progress)
             ranked = sum(one.validation_score * one.validation_pairs for one in progress)

@@ -106,7 +106,7 @@ class Rounds:
                 learner.remember_start()
             learner.rounds = number
             waited = number - max(learner.best_round, self.plan.rounds.seed_rounds)
-            learner.done = self.phase == "blocks" and waited > self.plan.rounds.patience
+            learner.done = self._may_stop_early and waited > self.plan.rounds.patience
 
     def _ask(
         self, asked: Sequence[tuple[Learner, Participant]], *, number: int, score_only: bool = False
@@ -206,8 +206,8 @@ class Rounds:
 
     @property
     def _may_stop_early(self) -> bool:
-        """One upload, or a fixed number of fuse rounds, is what the plan asked for: all of it is kept."""
-        return self.phase == "blocks" and not self._one_shot
+        """One upload, a fixed number of fuse rounds, or the last weights, if the plan asks for these: all is kept."""
+        return self.phase == "blocks" and not self._one_shot and self.plan.training.keep == "best"
 
     @property
     def _one_shot(self) -> bool:

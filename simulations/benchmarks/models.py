@@ -48,7 +48,7 @@ def fused_model(
     """Fuse copies of blocks, and train them together for two epochs; not at all without patients."""
     fuse = (plan.fuse or Fuse()).model_copy(update={"order": order})
     fused = build_fuse(plan.model_copy(update={"fuse": fuse}), blocks, ingredients)
-    settings = plan.training.model_copy(update={"epochs": FUSE_EPOCHS, "learning_rate": fuse.learning_rate})
+    settings = fuse.training(plan.training, epochs=FUSE_EPOCHS)
     if len(paired):
         fit_fused(fused, paired, task=task, settings=settings, seed=seed, device="cpu")
     return fused

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from lego_core.aggregation import TrimmedMean
 from lego_core.errors import MergeError, PlanError
 from lego_core.merging import RegMean, Ties
-from lego_core.plan import Merging, Participation, Rounds, RunPlan, find_plan, shipped_plans
+from lego_core.plan import Fuse, Merging, Participation, Rounds, RunPlan, find_plan, shipped_plans
 from lego_core.privacy import NoPrivacy
+from lego_core.training import TrainingSettings
 
 PLAN = """
 name = "two"
@@ -267,6 +268,14 @@ def test_modality_overrides_the_training_settings():
 
     assert (clinical.learning_rate, clinical.weight_decay) == (0.5, 0.125)
     assert scan == plan.training
+
+
+def test_fuse_has_steps_of_its_own_and_shares_the_rest_of_training():
+    blocks = TrainingSettings(weight_decay=0.5, clip_gradient=2.0, epochs=40, keep="last")
+    fuse = Fuse(learning_rate=2e-3, batch_size=4, trunk_rate=0.2)
+    shared = blocks.model_copy(update={"epochs": 3})
+    own = {"learning_rate": 2e-3, "batch_size": 4, "trunk_rate": 0.2}
+    assert fuse.training(blocks, epochs=3) == shared.model_copy(update=own)
 
 
 def test_as_many_sites_are_expected_as_the_plan_plays():
