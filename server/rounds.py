@@ -206,7 +206,7 @@ class Rounds:
 
     @property
     def _may_stop_early(self) -> bool:
-        """One upload, a fixed number of fuse rounds, or the last weights, if the plan asks for these: all is kept."""
+        """Not if the plan asks for one upload or for the last weights, nor in fuse, whose rounds are counted."""
         return self.phase == "blocks" and not self._one_shot and self.plan.training.keep == "best"
 
     @property
