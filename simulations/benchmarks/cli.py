@@ -86,3 +86,27 @@ def study(
         seed=seed,
         quick=quick,
     )
+
+
+@bench.command()
+def document(
+    benchmarks: Annotated[
+        list[Path], typer.Argument(exists=True, file_okay=False, help="Folders of finished benchmarks.")
+    ],
+    studies: Annotated[
+        Path | None, typer.Option(exists=True, file_okay=False, help="The folder of finished studies.")
+    ] = None,
+    output: Annotated[
+        Path, typer.Option(file_okay=False, help="Where to write RESULTS.md and its figures.")
+    ] = Path("runs"),
+) -> None:
+    """Put finished benchmarks and studies into one document: RESULTS.md, with figures."""
+    from simulations.benchmarks.across import Finished  # brings torch
+    from simulations.benchmarks.command import command, say
+    from simulations.benchmarks.document import write_document
+
+    with command() as console:
+        finished = [Finished.read(folder) for folder in benchmarks]
+        found = sorted(path.parent for path in studies.glob("*/results.json")) if studies else []
+        write_document(finished, found, folder=output)
+        say(console, [str(output / "RESULTS.md")])

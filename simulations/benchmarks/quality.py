@@ -11,9 +11,9 @@ from simulations.benchmarks.command import WRITTEN, command, run_missing, say, w
 from simulations.benchmarks.figure import draw_forest
 from simulations.benchmarks.methods import choose_methods, unfit_baselines
 from simulations.benchmarks.protocol import Protocol
-from simulations.benchmarks.results import Results
+from simulations.benchmarks.store import save_arrays
 from simulations.benchmarks.subject import Source, open_subject
-from simulations.benchmarks.summary import describe_protocol, summarise
+from simulations.benchmarks.summary import Summary, describe_protocol, summarise
 from simulations.benchmarks.table import markdown, remarks, terminal
 
 
@@ -40,8 +40,10 @@ def run_quality(
         _publish(summarise(benchmark, wanted), folder, console=console)
 
 
-def _publish(results: Results, folder: Path, *, console: Console) -> None:
-    """Write `results.json`, `table.md` and `figure.svg`, and show the table."""
+def _publish(summary: Summary, folder: Path, *, console: Console) -> None:
+    """Write `results.json`, `resampled.npz`, `table.md` and `figure.svg`, and show the table."""
+    results = summary.results
+    save_arrays(folder / "resampled.npz", summary.resampled)
     write_down(results, folder, table=markdown(results))
     draw_forest(results, folder / "figure.svg")
     console.print(terminal(results, width=console.width))

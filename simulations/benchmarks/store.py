@@ -120,11 +120,8 @@ class Store:
 
     def save(self, place: Place, method: str, answer: Answer) -> None:
         """Keep predictions, then note that they are there."""
-        test, validation = answer.test.numpy(), answer.validation.numpy()
-        _write(
-            self._path(place, method, ".npz"),
-            lambda to: np.savez_compressed(to, test=test, validation=validation),
-        )
+        said = {"test": answer.test.numpy(), "validation": answer.validation.numpy()}
+        save_arrays(self._path(place, method, ".npz"), said)
         self.note(place, method, answer.record)
 
     def save_failure(self, place: Place, method: str, sentence: str) -> None:
@@ -142,6 +139,11 @@ class Store:
 
     def _path(self, place: Place, method: str, ending: str) -> Path:
         return self.folder / "trials" / str(place) / f"{quote(method, safe=' :')}{ending}"
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by name so that whoever looks finds all of them or nothing."""
+    _write(path, lambda to: np.savez_compressed(to, allow_pickle=False, **arrays))
 
 
 def write_whole(path: Path, text: str) -> None:

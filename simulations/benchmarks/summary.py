@@ -1,6 +1,7 @@
 """From the predictions of all trials to numbers: means, intervals, gains."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean, stdev
 
 import numpy as np
@@ -18,7 +19,21 @@ from simulations.benchmarks.rules import default_rule
 from simulations.benchmarks.store import Record, Store
 
 
-def summarise(benchmark: Benchmark, wanted: Sequence[str]) -> Results:
+@dataclass(frozen=True, slots=True, eq=False)
+class Summary:
+    """What a benchmark comes to.
+
+    Args:
+        results: For people and programs.
+        resampled: The mean of every method on every resample of the patients, the same resamples
+            for all, by which benchmarks of several datasets are put together.
+    """
+
+    results: Results
+    resampled: Mapping[str, Float[np.ndarray, "R"]]
+
+
+def summarise(benchmark: Benchmark, wanted: Sequence[str]) -> Summary:
     """Everything there is to tell of a benchmark whose trials are done.
 
     Args:
@@ -28,15 +43,17 @@ def summarise(benchmark: Benchmark, wanted: Sequence[str]) -> Results:
     subject, task = benchmark.subject, benchmark.plan.task
     unfit = unfit_baselines(subject.cohort, task=task)
     left_out = [f"{name} is left out. {reason}" for name, reason in unfit.items()]
-    return Results(
+    methods, resampled = _score_methods(benchmark, wanted)
+    results = Results(
         dataset=subject.name,
         metric=task.metric,
-        methods=_score_methods(benchmark, wanted),
+        methods=methods,
         default_rule=_plan_rule(benchmark),
         protocol=describe_protocol(benchmark),
         notes=(*subject.notes, *left_out),
         quick=benchmark.quick,
     )
+    return Summary(results, resampled)
 
 
 def describe_protocol(benchmark: Benchmark) -> str:
@@ -68,7 +85,9 @@ def describe_splits(benchmark: Benchmark) -> tuple[str, str]:
     return f"{how}, stratified by outcome.", tested
 
 
-def _score_methods(benchmark: Benchmark, wanted: Sequence[str]) -> dict[str, MethodResult]:
+def _score_methods(
+    benchmark: Benchmark, wanted: Sequence[str]
+) -> tuple[dict[str, MethodResult], dict[str, Float[np.ndarray, "R"]]]:
     """Score every method that has finished all trials; of others, those that are wanted."""
     store, places = benchmark.store, benchmark.protocol.places
     bootstrap = make_bootstrap(benchmark)
@@ -79,14 +98,16 @@ def _score_methods(benchmark: Benchmark, wanted: Sequence[str]) -> dict[str, Met
     ]
     records = {name: _records(store, name, places) for name in names}
     said = {name: _predictions(store, name, records[name]) for name in names}
-    return {
+    means = {name: bootstrap.means(said[name]) for name in names}
+    methods = {
         name: _result(
-            bootstrap.means(said[name]),
+            means[name],
             records[name],
             gains={other: _gain(bootstrap, said[name], said.get(other)) for other in (BEST_BLOCK, ENSEMBLE)},
         )
         for name in names
     }
+    return methods, {name: one.resampled for name, one in means.items()}
 
 
 def _plan_rule(benchmark: Benchmark) -> str | None:

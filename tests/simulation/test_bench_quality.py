@@ -120,7 +120,7 @@ def prepare(source: Source, folder: Path, *, repeats: int = 1, quick: bool = Fal
 def run_here(benchmark: Benchmark, methods: Sequence[str]) -> Results:
     for job in benchmark.jobs(methods):
         run_job(benchmark, job)
-    return summarise(benchmark, methods)
+    return summarise(benchmark, methods).results
 
 
 class Guess(AbstractBaseline):
