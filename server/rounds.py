@@ -206,7 +206,7 @@ class Rounds:
 
     @property
     def _may_stop_early(self) -> bool:
-        """Not in fuse, whose rounds are counted, nor where the plan asks for one upload or the last weights."""
+        """Not in fuse, nor where the plan asks for one upload or for the last weights: all of it is kept."""
         return self.phase == "blocks" and not self._one_shot and self.plan.training.keep == "best"
 
     @property
