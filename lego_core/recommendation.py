@@ -89,10 +89,12 @@ def _pays(candidate: PooledScore, best: str) -> str:
 
 
 def _no_gain(candidate: PooledScore, best: str) -> str:
+    gain = candidate.paired_gain
+    hopeful = gain is not None and gain.value > 0
+    verdict = "It cannot be shown that merging pays" if hopeful else "Merging does not pay here"
     return (
-        f"Recommended: the best block, {best}. Merging does not pay here, as far as "
-        f"{_patients(candidate, 'validation')} show: {_name(candidate)}, the best that sees all of them, "
-        f"gains {_written(candidate.paired_gain)} over it."
+        f"Recommended: the best block, {best}. {verdict}: on {_patients(candidate, 'validation')} "
+        f"{_name(candidate)}, the best that sees all of them, gains {_written(gain)} over it."
     )
 
 

@@ -69,10 +69,17 @@ def test_gain_whose_interval_holds_zero_is_no_reason_to_merge():
 
     assert (chosen.method, chosen.modality, chosen.candidate) == ("block", "a", "merge")
     assert chosen.sentence == (
-        "Recommended: the best block, a. Merging does not pay here, as far as 120 validation patients with "
-        "every modality show: the merged model, the best that sees all of them, gains +0.004 (-0.020 to "
+        "Recommended: the best block, a. It cannot be shown that merging pays: on 120 validation patients "
+        "with every modality the merged model, the best that sees all of them, gains +0.004 (-0.020 to "
         "+0.030) over it."
     )
+
+
+def test_loss_says_that_merging_does_not_pay():
+    chosen = advice(*BLOCKS, score("merge", "ab", 0.68, (-0.04, 0.01)))
+
+    assert chosen.method == "block"
+    assert "Merging does not pay here: on 120 validation patients" in chosen.sentence
 
 
 @pytest.mark.parametrize("interval", [(0.0, 0.05), (-0.08, -0.01)])
