@@ -73,7 +73,7 @@ class Rounds:
         losses = {}
         for learner in learners:
             progress = [Update.read(letter).progress for _, letter in letters[learner.name]]
-            losses[learner.name] = learner.judge(progress, may_be_kept=self._may_stop_early)
+            losses[learner.name] = learner.judge(progress, may_be_kept=self._may_be_kept(learner))
         self._aggregate(number, learners, letters)
         states = {learner.name: learner.state() for learner in learners}
         write_checkpoint(self.folder, phase=self.phase, round_number=number, tensors=states)
@@ -203,6 +203,10 @@ class Rounds:
                     f"participation.smallest-group). Rounds up to {number - 1} are on the disk. See who was "
                     "left out and why, and start again when they are back."
                 )
+
+    def _may_be_kept(self, learner: Learner) -> bool:
+        """Whether training may end with the weights as they are: not from before the common start."""
+        return self._may_stop_early and learner.rounds >= self.plan.rounds.seed_rounds
 
     @property
     def _may_stop_early(self) -> bool:

@@ -71,3 +71,11 @@ def scoring(scores: Mapping[str, float]) -> Fault:
         return with_progress(validation_score=score, validation_pairs=10.0)(message, answer)
 
     return fault
+
+
+def worse_every_round(site: int, message: Message, answer: Answer) -> Message | None:
+    """Every site says that blocks do worse on its validation patients, the longer they are trained."""
+    if message.metadata.message_type != AskBlockUpdate.kind:
+        return answer()
+    number = AskBlockUpdate.read(read_letter(message)).round
+    return with_progress(validation_loss=10.0 * number, validation_patients=10)(message, answer)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from faults import scoring
+from faults import scoring, worse_every_round
 from listening import Overheard
 from rehearsal import Rehearsal, Run
 from tiny_plans import clinics_only, group, patients_of, tiny_plan, with_survival
@@ -210,6 +210,16 @@ def test_seed_phase_goes_the_mean_way_of_the_sites_of_all_modalities(run: Run) -
     mean = torch.einsum("s,s...->...", weights / weights.sum(), ways)
     assert len(letters) == 3
     torch.testing.assert_close(ended.checkpoint(1, "blood")["trunk.latent"], start + mean)
+
+
+def test_run_that_only_gets_worse_keeps_the_end_of_its_seed_phase(run: Run) -> None:
+    ended = run(tiny_plan("[rounds]\nrounds = 3\nseed-rounds = 2"), worse_every_round)
+
+    assert ended.report.kept_rounds == {"clinical": 2, "blood": 2}
+    clinical, blood = (ended.merged.blocks[name] for name in ("clinical", "blood"))
+    torch.testing.assert_close(clinical.state_dict(), ended.checkpoint(2, "clinical"))
+    for name, tensor in clinical.trunk.state_dict().items():
+        assert torch.equal(tensor, blood.trunk.state_dict()[name])
 
 
 def test_without_a_seed_phase_trunks_part_at_once(whole: Rehearsal) -> None:
