@@ -67,7 +67,7 @@ class ModelBundle:
     Args:
         models: The blocks merged, and fused if the plan said so.
         plan: What the run did.
-        agreement: Features of every modality, and the task with its time bins.
+        agreement: Features of every modality, and the task with its time bins and base rates.
         report: What came of it.
     """
 

@@ -81,7 +81,8 @@ class Agreement(Component):
 
     Args:
         schemas: Layout and features of every modality, the same at all its sites.
-        task: The task with its time bins.
+        task: The task with its time bins and the base rates of the group, as `base_logits`.
+            Every site learns them: the share of events per time bin, of classes, of labels.
     """
 
     schemas: dict[str, ModalitySchema]
@@ -90,7 +91,7 @@ class Agreement(Component):
 
 @final
 class AskStatistics(AbstractMessage):
-    """Ask for the sums behind normalisation and time bins, over training patients only.
+    """Ask for the sums behind normalisation, time bins and base rates, over training patients only.
 
     Args:
         modality: Whose features to sum up.
@@ -160,6 +161,10 @@ class AskGrams(AbstractMessage):
 class AskReport(AbstractMessage):
     """Ask a site to evaluate. Tensors: the blocks it can use and, if there is one, the fused model.
 
+    What the merge works with is among them: the weights of modalities and, if heads merge by
+    Gram matrices, their mean over all sites for the head's layers. Over one site, it is this
+    site's own.
+
     Args:
         modalities: The blocks that are sent: those that the site holds.
         with_fused: Whether the fused model is among the tensors.
@@ -220,8 +225,13 @@ class Offer(AbstractMessage):
 class Statistics(AbstractMessage):
     """Sums over a site's training patients. Tensors: of `FeatureStatistics`, `OutcomeStatistics`.
 
-    Reveals to the server: per feature the number of measured values, their sum and sum of
-    squares; how many patients had an event, in bins of time; how many are in each class.
+    Reveals to the server, from two training patients with the modality up: per feature the
+    number of measured values, their sum and sum of squares. With outcomes: how many patients
+    there are; how many are in each class, or have each label, or the event; for survival, two
+    histograms of times, of the events and of those who left without one. Their bins are 1 %
+    wide: where few patients share a bin, that is nearly each patient's follow-up time.
+    Reveals to the other sites: what all sites' sums come to, as means, spreads, time bins and
+    base rates. Over one site, they are this site's own.
     """
 
     kind: ClassVar[str] = "statistics"
@@ -232,8 +242,9 @@ class Statistics(AbstractMessage):
 class Progress(AbstractMessage):
     """How the weights that a site received did there, and how training went.
 
-    Reveals to the server: mean training losses, and of the validation patients how many
-    there are, their summed loss, and how well they were ranked.
+    Reveals to the server, every round: mean training losses, and of the validation patients
+    how many there are, their summed loss, and how well they were ranked. Nothing is withheld,
+    however few they are: of one patient, it is this patient's loss.
 
     Args:
         train_losses: Mean training loss of each epoch; empty where nothing was trained.
@@ -269,8 +280,8 @@ class Progress(AbstractMessage):
 class Update(AbstractMessage):
     """A protected update. Tensors: those that the privacy plan declares, and nothing else.
 
-    Reveals to the server: what the privacy plan says (see its `claim`); mean losses, and
-    numbers of training and validation patients.
+    Reveals to the server: what the privacy plan says (see its `claim`), the number of training
+    patients, and all that `Progress` reveals.
 
     Args:
         weight: Training patients behind it; 0 where the weights were only scored.
@@ -289,8 +300,9 @@ class Grams(AbstractMessage):
 
     Reveals to the server: how many training patients have the modality, and per layer of
     trunk and head the sum of x x^T over its inputs x: their mean square and how they hang
-    together, over no fewer patients than the plan's smallest count. Asked only where the
-    plan's merge method works with it.
+    together, over no fewer patients than the plan's smallest count, and never under two. Asked
+    only where the plan's merge method works with it. Reveals to the other sites, and to who
+    gets the bundle: the mean over all sites for the head's layers, if heads merge with it.
     """
 
     kind: ClassVar[str] = "grams"
@@ -337,8 +349,10 @@ class ChartRow(Component):
 class SiteReport(AbstractMessage):
     """How the models did at one site.
 
-    Reveals to the server: scores with numbers of patients and comparable pairs, and chart
-    points of groups of at least ten patients. Scores of fewer patients are withheld.
+    Reveals to the server: scores with numbers of patients and comparable pairs, both again for
+    every resample, and chart points of groups of at least ten patients. Scores of fewer
+    patients than the plan's smallest count are withheld. Resamples follow from the plan's
+    seed: of some twenty patients or fewer, they tell which pairs were ranked rightly.
 
     Args:
         scores: One row per model, subset of modalities and set of test patients.
