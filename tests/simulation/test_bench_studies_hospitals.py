@@ -106,6 +106,22 @@ def test_a_federation_keeps_its_best_round(lab: Lab) -> None:
     assert reached[-1] < reached[0]
 
 
+def test_a_federation_keeps_its_last_round_where_the_plan_does(lab: Lab) -> None:
+    patience = lab.plan.rounds.model_copy(update={"patience": 1})
+    only_worse = lab.plan.training.model_copy(update={"learning_rate": 10.0})
+    best = replace(lab, plan=lab.plan.model_copy(update={"training": only_worse, "rounds": patience}))
+    to_the_end = {"training": only_worse.model_copy(update={"keep": "last"})}
+    last = replace(best, plan=best.plan.model_copy(update=to_the_end))
+    nobody_judges = unjudged(replace(lab, plan=lab.plan.model_copy(update=to_the_end)))
+
+    kept_last, expected, kept_best = (
+        federated(one, "one", [lab.trial.train], rounds=4).block for one in (last, nobody_judges, best)
+    )
+
+    assert torch.equal(kept_last.trunk.latent, expected.trunk.latent)
+    assert not torch.equal(kept_best.trunk.latent, expected.trunk.latent)
+
+
 def test_a_hospital_alone_trains_and_stops_by_its_own_patients_and_is_tested_on_all(lab: Lab) -> None:
     asked: list[tuple[str, Cohort, Cohort, int]] = []
     train = Lab.train

@@ -17,9 +17,9 @@ from simulations.benchmarks.studies._lab import Lab, Trained
 
 
 def federated(lab: Lab, modality: str, sites: Sequence[Cohort], *, rounds: int) -> Trained:
-    """Train the block of a modality over sites, as `server/rounds.py` does, and keep its best round.
+    """Train the block of a modality over sites, as `server/rounds.py` does, and keep what the plan keeps.
 
-    The rounds are judged by the trial's validation patients: the loss of all of them together is
+    The best round is told by the trial's validation patients: the loss of all of them together is
     what the sites' losses add up to.
     """
     members = [site.only(modality).marked("train") for site in sites if len(site.holding(modality))]
@@ -28,12 +28,13 @@ def federated(lab: Lab, modality: str, sites: Sequence[Cohort], *, rounds: int) 
     block.normalise_with(sum(others, start=first).normalisation())
     validation = lab.trial.validation.only(modality)
     states = {part: ServerState() for part in parts(block)}
+    may_stop_early = lab.plan.training.keep == "best"
     best_round, best_loss, best = 0, float("inf"), copy.deepcopy(block.state_dict())
     for number in range(rounds + 1):
         loss = _loss(block, validation, lab=lab)
-        if loss < best_loss:
+        if may_stop_early and loss < best_loss:
             best_round, best_loss, best = number, loss, copy.deepcopy(block.state_dict())
-        if number == rounds or number - best_round > lab.plan.rounds.patience:
+        if number == rounds or (may_stop_early and number - best_round > lab.plan.rounds.patience):
             break
         states = _round(block, members, states, lab=lab, number=number + 1)
     if best_loss < float("inf"):

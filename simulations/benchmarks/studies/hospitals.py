@@ -23,11 +23,11 @@ class Hospitals(AbstractStudy):
     """The same blocks trained by real hospitals together, on all their patients pooled, and by each alone.
 
     A block is trained on all patients who hold its modality, and sees nothing else of them. Small
-    hospitals are a site together. The federation is the plan's: its rounds, local epochs, patience
-    and aggregation, its means and spreads from federated sums; without a seed phase and without
-    protection. Pooled and alone, blocks are trained to the end, with the plan's epochs and early
-    stopping. A hospital alone has means, spreads and validation patients of its own, and merges its
-    own blocks; without validation patients it trains all epochs. All are judged on the same test
+    hospitals are a site together. The federation is the plan's: its rounds, local epochs and
+    aggregation, the weights that it keeps, its means and spreads from federated sums; without a
+    seed phase and without protection. Pooled and alone, blocks are trained as the plan says. A
+    hospital alone has means, spreads and validation patients of its own, and merges its own
+    blocks; without validation patients it trains all epochs. All are judged on the same test
     patients, those of all hospitals, since no hospital has enough.
 
     Args:

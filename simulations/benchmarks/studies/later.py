@@ -22,7 +22,7 @@ class Later(AbstractStudy):
     of the others changes; so the order in which they came does not matter. What it brings is the
     merge of all against the merge without it. The alternatives train everything on paired patients
     once it is there: all blocks fused for two epochs, or all of them fused before any training and
-    trained jointly from the common start, with the plan's epochs and early stopping.
+    trained jointly from the common start, as the plan says.
 
     Source:
         Hemker, Simidjievski, Jamnik. "Multimodal Lego." ICLR 2025. arXiv:2405.19950.

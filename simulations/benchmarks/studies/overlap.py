@@ -25,7 +25,7 @@ class Overlap(AbstractStudy):
     The patients who hold every modality are dealt out, one modality each. With an overlap of a
     fourth, a fourth of each block's patients are the same for all blocks, and come in equal parts
     from every hand; the others are the block's own. Who is shared with little overlap is shared
-    with much. Blocks are stopped by unpaired patients in every case.
+    with much. Where the plan stops early, unpaired patients decide when.
 
     Args:
         shares: Parts of a block's patients that all blocks share.
