@@ -53,7 +53,8 @@ class Rounds(Component):
         local_epochs: Epochs at each site per round (mode `rounds`).
         seed_rounds: Rounds at the start in which the trunk is aggregated over all sites,
             whatever their modality.
-        patience: Rounds without a better federated validation loss before a block is done.
+        patience: Rounds without a better federated validation loss before a block is done;
+            without effect where the training keeps the last weights (`training.keep`).
         paired_sites_train_blocks: Whether sites with paired patients also train blocks;
             otherwise their patients take part in fuse rounds only.
     """

@@ -113,7 +113,8 @@ class AskBlockUpdate(AbstractMessage):
     Args:
         modality: Which block.
         round: Number of the round, from 1.
-        to_the_end: Train with early stopping (one-shot), or for the plan's local epochs.
+        to_the_end: Train for all epochs of the plan (one-shot), with early stopping unless it
+            keeps the last weights; otherwise for its local epochs.
         score_only: Only score the given weights on validation patients; nothing is trained.
     """
 
@@ -225,13 +226,13 @@ class Offer(AbstractMessage):
 class Statistics(AbstractMessage):
     """Sums over a site's training patients. Tensors: of `FeatureStatistics`, `OutcomeStatistics`.
 
-    Reveals to the server, from two training patients with the modality up: per feature the
-    number of measured values, their sum and sum of squares. With outcomes: how many patients
-    there are; how many are in each class, or have each label, or the event; for survival, two
-    histograms of times, of the events and of those who left without one. Their bins are 1 %
-    wide: where few patients share a bin, that is nearly each patient's follow-up time.
-    Reveals to the other sites: what all sites' sums come to, as means, spreads, time bins and
-    base rates. Over one site, they are this site's own.
+    Reveals to the server: per feature the number of measured values, their sum and sum of
+    squares. With outcomes: how many patients there are; how many are in each class, or have
+    each label, or the event; for survival, two histograms of times, of the events and of those
+    who left without one. Their bins are 1 % wide: where few patients share a bin, that is nearly
+    each patient's follow-up time. Nothing is sent if fewer than two have the modality. To the
+    other sites: what all sites' sums come to, as means, spreads, time bins and base rates; over
+    one site, they are this site's own.
     """
 
     kind: ClassVar[str] = "statistics"
@@ -242,7 +243,7 @@ class Statistics(AbstractMessage):
 class Progress(AbstractMessage):
     """How the weights that a site received did there, and how training went.
 
-    Reveals to the server, every round: mean training losses, and of the validation patients
+    Reveals to the server: in every round, mean training losses, and of the validation patients
     how many there are, their summed loss, and how well they were ranked. Nothing is withheld,
     however few they are: of one patient, it is this patient's loss.
 
@@ -301,8 +302,8 @@ class Grams(AbstractMessage):
     Reveals to the server: how many training patients have the modality, and per layer of
     trunk and head the sum of x x^T over its inputs x: their mean square and how they hang
     together, over no fewer patients than the plan's smallest count, and never under two. Asked
-    only where the plan's merge method works with it. Reveals to the other sites, and to who
-    gets the bundle: the mean over all sites for the head's layers, if heads merge with it.
+    only where the plan's merge method works with it. To the other sites, and to who gets the
+    bundle: the mean over all sites for the head's layers, if heads merge with it.
     """
 
     kind: ClassVar[str] = "grams"

@@ -1,7 +1,7 @@
 """The local loop: patients of one site in, better weights out.
 
 The same loop trains a block on its modality, a fused model on paired patients, to the
-end with early stopping (a researcher, one-shot mode) or for a few epochs (one round).
+end, with early stopping if wished (a researcher, one-shot mode), or for a few epochs (one round).
 """
 
 import copy
@@ -36,10 +36,10 @@ class TrainingSettings(Component):
         batch_size: Patients B per step.
         gradient_accumulation: Batches whose gradients make one step together.
         clip_gradient: Largest norm of a step's gradient.
-        epochs: Passes over the site's training patients: at most, with early stopping; in
-            a federated round, exactly.
-        patience: Epochs (federated: rounds) without a better validation loss before
-            training stops and the best weights return.
+        epochs: Passes over the site's training patients: at most, with early stopping; rounds
+            have a number of their own (`local-epochs`).
+        patience: Epochs without a better validation loss before training stops and the best
+            weights return; rounds have a patience of their own.
         keep: `best` ends with the weights of the least validation loss; `last` runs every
             epoch (every round) and ends with the last weights, since a handful of validation
             patients would choose at random.
@@ -91,13 +91,15 @@ def fit_block(
 ) -> LegoBlock:
     """Train one block on one site's patients, to the end, and give it back.
 
-    Takes the training patients' own means and spreads, trains with early stopping on the
-    validation patients, and leaves the block with the best weights.
+    Takes the training patients' own means and spreads. If the settings keep the best, it stops
+    early on the validation patients and leaves the block with its best weights; if they keep
+    the last, every epoch is run.
 
     Args:
         block: The block to train; changed in place.
         train: Training patients; those without the block's modality are left out.
-        validation: Patients to stop early on; without them all epochs are run.
+        validation: Patients who judge every epoch, and may stop the training; without them all
+            epochs are run.
         task: What is predicted.
         settings: How to train; the defaults if not given.
         seed: Decides the order of patients and the dropout.

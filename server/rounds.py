@@ -46,7 +46,10 @@ class Rounds:
     phase: Phase
 
     def run(self, learners: Sequence[Learner]) -> None:
-        """Train until every learner is done, and leave each with its best weights.
+        """Train until every learner is done, and leave each with the weights that the plan keeps.
+
+        The best ones, for blocks trained in rounds; the last ones in fuse rounds, after one
+        upload, and where the plan keeps the last.
 
         Raises:
             RunError: If fewer sites answer for a learner than the plan asks for.
