@@ -10,7 +10,8 @@ from study_runs import NAMES, PLACE, finished
 from torch import Tensor
 
 from lego_core.block import LegoBlock
-from simulations.benchmarks.studies import Arm, Lab, Trained
+from lego_core.training import Epoch, Trainer
+from simulations.benchmarks.studies import Arm, Lab
 from simulations.benchmarks.studies.domain import FREQUENCY, DomainStudy
 from simulations.benchmarks.studies.start import COMMON, Start, own_starts, seed_phase
 
@@ -76,18 +77,36 @@ def test_own_starts_are_apart_in_the_trunk_alone(lab: Lab) -> None:
             assert torch.equal(block.encoder.state_dict()[name], tensor)
 
 
-def test_rounds_of_the_seed_phase_are_taken_from_the_epochs(
-    lab: Lab, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("epochs", "local_epochs"), [(2, 1), (25, 3), (6, 2)])
+def test_all_conditions_train_as_many_epochs_as_the_plan_says(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch, epochs: int, local_epochs: int
 ) -> None:
-    asked: list[int] = []
-    train = Lab.train
+    plan = lab.plan
+    longer = {
+        "training": plan.training.model_copy(update={"epochs": epochs}),
+        "rounds": plan.rounds.model_copy(update={"local_epochs": local_epochs}),
+    }
+    passes: dict[str, int] = {}
 
-    def watched(self: Lab, modality: str, *, block: LegoBlock, epochs: int) -> Trained:
-        asked.append(epochs)
-        return train(self, modality, block=block, epochs=epochs)
+    def counted(self: Trainer, *_args: object, seed: int, on_epoch: object = None) -> list[Epoch]:
+        modality = cast(LegoBlock, self.model).modality
+        passes[modality] = passes.get(modality, 0) + self.settings.epochs
+        return []
 
-    monkeypatch.setattr(Lab, "train", watched)
-    for step in ("own start", COMMON, "1 seed round"):
-        list(Start().steps()[step](lab))
+    monkeypatch.setattr(Trainer, "fit", counted)
+    fitting = 0
+    for step in Start().steps().values():
+        passes.clear()
+        measured = list(step(replace(lab, plan=plan.model_copy(update=longer))))
+        assert passes == (dict.fromkeys(NAMES, epochs) if measured else {})
+        fitting += bool(measured)
 
-    assert asked == [2] * 6 + [1] * 3  # of the plan's 2 epochs, with 1 local epoch per round
+    # own start and the common start; then the lengths of 1, 2, 4, 8 rounds that leave an epoch
+    assert fitting == 2 + sum(rounds * local_epochs < epochs for rounds in (1, 2, 4, 8))
+
+
+def test_a_seed_phase_that_does_not_fit_is_not_compared() -> None:
+    _, results = finished("start")  # with 2 epochs, of which 1 seed round takes 1
+
+    assert results.conditions == ["own start", COMMON, "1 seed round"]
+    assert [one.where for one in results.comparisons if one.than == "that without"] == ["with 1 seed round"]

@@ -14,7 +14,7 @@ from lego_core.block import LegoBlock
 from lego_core.statistics import FeatureStatistics
 from lego_core.training import Trainer
 from lego_core.update import BlockUpdate, to_named, to_vector
-from simulations.benchmarks.studies._arms import Arm, Comparison, Measured
+from simulations.benchmarks.studies._arms import Arm, Comparison, Measured, conditions_of
 from simulations.benchmarks.studies._contract import AbstractStudy, Steps
 from simulations.benchmarks.studies._figures import curves
 from simulations.benchmarks.studies._lab import Lab
@@ -30,7 +30,8 @@ class Start(AbstractStudy):
 
     The seed phase is played as the server plays it (`server/rounds.py`), one site per modality:
     every block trains for the plan's local epochs, then all trunks become one, as the plan
-    aggregates. Its epochs are taken from those that follow, so that all blocks train as long.
+    aggregates. Its epochs are taken from those that follow, so that all blocks train as long; a
+    seed phase after which the plan has no epoch left is left out.
 
     Args:
         seed_rounds: Lengths of the seed phase; 0 is the common start alone.
@@ -43,7 +44,7 @@ class Start(AbstractStudy):
     kind: Literal["start"] = "start"
     question: ClassVar[str] = "Must blocks have a common start, and does a seed phase help?"
     dataset: ClassVar[str] = "icu2012"
-    seed_rounds: tuple[int, ...] = (0, 1, 2, 5, 10)
+    seed_rounds: tuple[int, ...] = (0, 1, 2, 4, 8)
 
     def quick(self) -> Self:
         """No long seed phases."""
@@ -54,9 +55,9 @@ class Start(AbstractStudy):
         seeded = {_named(rounds): partial(_after_rounds, rounds=rounds) for rounds in self.seed_rounds}
         return {OWN: _from_own_starts, **seeded}
 
-    def comparisons(self, _arms: Sequence[Arm], /) -> list[Comparison]:
+    def comparisons(self, arms: Sequence[Arm], /) -> list[Comparison]:
         """Common against own start; the merge against the best block; every seed phase against none."""
-        longer = [_named(rounds) for rounds in self.seed_rounds if rounds]
+        longer = [name for name in conditions_of(arms) if name not in {OWN, COMMON}]
         return [
             Comparison("the common start", "own starts", ((Arm(COMMON, method), Arm(OWN, method)),), where)
             for where, method in {"for the merge": MERGE, "for the best block": BEST}.items()
@@ -122,8 +123,9 @@ def _from_own_starts(lab: Lab) -> Iterable[Measured]:
 
 
 def _after_rounds(lab: Lab, *, rounds: int) -> Iterable[Measured]:
-    epochs = max(1, lab.plan.training.epochs - rounds * lab.plan.rounds.local_epochs)
-    return _measured(lab, seed_phase(lab, rounds), epochs=epochs, condition=_named(rounds))
+    left = lab.plan.training.epochs - rounds * lab.plan.rounds.local_epochs
+    if left > 0:
+        yield from _measured(lab, seed_phase(lab, rounds), epochs=left, condition=_named(rounds))
 
 
 def _measured(lab: Lab, blocks: list[LegoBlock], *, epochs: int, condition: str) -> Iterable[Measured]:
