@@ -34,10 +34,12 @@ class Recommendation(Component):
 def recommend(results: EvaluationReport, *, modalities: Sequence[str]) -> Recommendation:
     """Choose between the best block, the ensemble, the merge and the fused model.
 
-    The candidate is what does best on complete validation patients, of all that see every
-    modality. It is recommended if its paired interval over the best block excludes zero and no
-    block alone does as well on the same patients; otherwise a block is. Test patients have no
-    say in it: they are looked at afterwards.
+    The candidate is what does best on complete validation patients, of up to three models that
+    see every modality. It is recommended if its paired 95 % interval over the best block lies
+    above zero and no block alone does as well on the same patients; otherwise a block is. The
+    interval is not corrected for taking the best of three: where nothing is gained, chance may
+    recommend it more often than once in forty times. Test patients have no say in it: they
+    are looked at afterwards.
 
     Args:
         results: The pooled scores.
