@@ -1,6 +1,6 @@
 """The models that a plan and an agreement describe, built the same way at server, sites and readers."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -56,16 +56,11 @@ def build_merge(
     Raises:
         MergeError: If a merge method of the plan needs ingredients and there are none.
     """
-    weights = plan.merging.weights_of(
-        [block.modality for block in blocks],
-        scores=ingredients.scores if ingredients else {},
-        chance=plan.task.chance,
-    )
     return LegoMerge(
         blocks,
         latents=plan.merging.latents,
         heads=plan.merging.heads,
-        modality_weights=weights,
+        modality_weights=_modality_weights(plan, blocks, ingredients),
         trunk=plan.merging.trunk,
         apart=plan.merging.apart,
         start=ingredients and ingredients.start,
@@ -74,13 +69,18 @@ def build_merge(
 
 
 def build_fuse(
-    plan: RunPlan, blocks: Iterable[LegoBlock], ingredients: Ingredients | None = None
+    plan: RunPlan, blocks: Sequence[LegoBlock], ingredients: Ingredients | None = None
 ) -> LegoFuse:
-    """The blocks, each with its own trunk, ready to be fused as the plan says."""
+    """The blocks, each with its own trunk, ready to be fused as the plan says.
+
+    Raises:
+        MergeError: As `build_merge`.
+    """
     return LegoFuse(
         blocks,
         order=plan.fuse.order if plan.fuse else "stack",
         heads=plan.merging.heads,
+        modality_weights=_modality_weights(plan, blocks, ingredients),
         start=ingredients and ingredients.start,
         grams=ingredients and ingredients.grams,
     )
@@ -94,3 +94,13 @@ def build_models(
     stand_ins = Ingredients.of_untrained(blocks)
     fused = build_fuse(plan, blocks, stand_ins) if with_fused else None
     return ModelSet(build_merge(plan, blocks, stand_ins), fused)
+
+
+def _modality_weights(
+    plan: RunPlan, blocks: Sequence[LegoBlock], ingredients: Ingredients | None
+) -> dict[str, float] | None:
+    return plan.merging.weights_of(
+        [block.modality for block in blocks],
+        scores=ingredients.scores if ingredients else {},
+        chance=plan.task.chance,
+    )

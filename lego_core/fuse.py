@@ -31,6 +31,7 @@ class LegoFuse(nn.Module):
             They are copied: training the fused model leaves them as they are.
         order: `stack` or `weave`; the same for blocks of depth 1.
         heads: How the head is merged from the heads of the blocks, before training.
+        modality_weights: How much each modality counts in that head, as in `LegoMerge`.
         start: As in `LegoMerge`, for the heads.
         grams: As in `LegoMerge`, for the heads.
 
@@ -57,11 +58,18 @@ class LegoFuse(nn.Module):
         *,
         order: FuseOrder = "stack",
         heads: WeightMerge | None = None,
+        modality_weights: Mapping[str, float] | None = None,
         start: Mapping[str, Tensor] | None = None,
         grams: Mapping[str, GramStatistics] | None = None,
     ) -> None:
         super().__init__()
-        merge = LegoMerge(copy.deepcopy(list(blocks)), heads=heads, start=start, grams=grams)
+        merge = LegoMerge(
+            copy.deepcopy(list(blocks)),
+            heads=heads,
+            modality_weights=modality_weights,
+            start=start,
+            grams=grams,
+        )
         self.order: FuseOrder = order
         self.blocks = merge.blocks
         self.head = copy.deepcopy(self.blocks.first.trunk.head)

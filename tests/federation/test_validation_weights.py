@@ -1,6 +1,7 @@
 """Weights of modalities from validation at the sites, without paired patients."""
 
 import pytest
+import torch
 from faults import scoring
 from rehearsal import Rehearsal, Run
 from tiny_plans import AND_A_DISTRICT, CLINIC, DISTRICT, LAB, OTHER_CLINIC, TEACHING, tiny_plan
@@ -9,7 +10,7 @@ from lego_core import LegoMerge
 from lego_core.evaluation import score
 from lego_core.merging import Slerp
 from lego_core.plan import RunPlan
-from lego_core.protocol import AskReport
+from lego_core.protocol import AskFuseUpdate, AskReport
 
 WEIGHTS = {"clinical": 0.4, "blood": 0.1}  # of scores 0.8 and 0.45
 SCORES = {"clinical": 0.8, "blood": 0.45}
@@ -75,6 +76,29 @@ def test_numbers_in_the_plan_go_the_same_way(run: Run) -> None:
 
     assert ended.report.modality_weights == pytest.approx({"clinical": 0.3, "blood": 0.9})
     assert ended.merged.modality_weights == pytest.approx({"clinical": 0.3, "blood": 0.9})
+
+
+@pytest.mark.parametrize("weights", ['"validation"', "{ clinical = 0.4, blood = 0.1 }"])
+def test_fuse_rounds_begin_with_the_head_of_these_weights(run: Run, weights: str) -> None:
+    ended = run(plan_of(weights, "[fuse]\nrounds = 1"), scoring(SCORES))
+
+    received = ended.asked(AskFuseUpdate)[0].letter.tensors
+    weighted = LegoMerge(ended.blocks, modality_weights=WEIGHTS).merged_head(WEIGHTS)
+    equal = LegoMerge(ended.blocks).merged_head(WEIGHTS)
+    for name, tensor in weighted.items():
+        torch.testing.assert_close(received[f"head.{name}"], tensor)
+        assert not torch.allclose(received[f"head.{name}"], equal[name])
+
+
+def test_the_fused_model_that_is_handed_over_is_the_one_that_was_trained_and_scored(run: Run) -> None:
+    ended = run(plan_of('"validation"', "[fuse]\nrounds = 1"), scoring(SCORES))
+    fused, test = ended.bundle.models.fused, ended.patients(TEACHING).part("test")
+    assert fused is not None
+
+    (row,) = ended.scores(patients="complete", method="fuse", modalities=("clinical", "blood"))
+
+    torch.testing.assert_close(fused.state_dict(), ended.checkpoint(1, "fused", phase="fuse"))
+    assert row.value == pytest.approx(score(fused, test, task=ended.bundle.agreement.task).value, abs=1e-6)
 
 
 def test_without_weights_all_modalities_count_the_same(run: Run) -> None:

@@ -104,3 +104,14 @@ def test_the_head_starts_as_the_merged_head() -> None:
     head = dict(LegoFuse(blocks).head.named_parameters())
 
     assert all(torch.equal(head[name], weight) for name, weight in expected.items())
+
+
+def test_the_head_starts_as_the_merged_head_of_these_weights() -> None:
+    blocks, weights = [tiny_block(name) for name in "ab"], {"a": 0.9, "b": 0.3}
+    expected = LegoMerge(blocks, modality_weights=weights).merged_head("ab")
+
+    head = dict(LegoFuse(blocks, modality_weights=weights).head.named_parameters())
+
+    assert all(torch.equal(head[name], weight) for name, weight in expected.items())
+    equal = dict(LegoFuse(blocks).head.named_parameters())
+    assert any(not torch.equal(head[name], equal[name]) for name in expected)
