@@ -8,7 +8,7 @@ from torch import Tensor
 from client.site import Site
 from lego_core.assemble import Ingredients, build_block, build_fuse, build_models
 from lego_core.block import LegoBlock
-from lego_core.errors import DataError
+from lego_core.errors import DataError, SiteRefusal
 from lego_core.evaluation import evaluate
 from lego_core.exchangeable import declared, exchanged, parts
 from lego_core.fuse import LegoFuse
@@ -105,6 +105,12 @@ def fuse_update(site: Site, question: AskFuseUpdate, state: Mapping[str, Tensor]
 def grams(site: Site, question: AskGrams, state: Mapping[str, Tensor]) -> Letter:
     """Give the sums of what the layers of a block are fed, over the site's training patients."""
     modality, agreement = question.modality, question.agreement
+    if not site.plan.merging.needs_grams:
+        raise SiteRefusal(
+            f"This site declines: it was asked for Gram matrices of block '{modality}', and its plan "
+            f"'{site.plan.name}' merges by methods that need none (keys merging.heads and merging.trunk). "
+            "Nothing was sent; give the server and this site the bundle of the same plan."
+        )
     cohort = _in_agreed_form(site, agreement, [modality])
     train = len(cohort.part("train").holding(modality))
     smallest = max(site.plan.evaluation.smallest_count, 2)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import tomli_w
 import torch
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -20,12 +22,15 @@ from client.app import app as client_app
 from client.gate import gate
 from client.records import read_letter, reply_with
 from lego_core.errors import DataError, LegoError, SiteRefusal
+from lego_core.plan import Merging
 from lego_core.protocol import (
     ANSWERS,
     Agreement,
     AskFuseUpdate,
+    AskGrams,
     AskOffer,
     AskStatistics,
+    Grams,
     Letter,
     Offer,
     Refusal,
@@ -413,6 +418,27 @@ def test_site_says_that_its_plan_has_no_fuse_rounds(hospital: Path) -> None:
     letter, _ = ask(client_app, hospital.parents[1], letter=question.letter())
 
     assert Refusal.read(letter).public.startswith("Plan 'tiny' has no [fuse]")
+
+
+def test_site_declines_to_give_matrices_that_its_own_plan_has_no_use_for(
+    overheard: Rehearsal, tmp_path: Path
+) -> None:
+    (question,) = overheard.asked(AskGrams, site=CLINIC)
+    sites = shutil.copytree(overheard.sites, tmp_path / "sites")
+    answered, _ = ask(client_app, sites, letter=question.letter)
+    without = overheard.plan.model_copy(update={"merging": Merging()})
+    (sites / "plan.toml").write_text(tomli_w.dumps(without.to_plain()), encoding="utf-8")
+
+    declined, _ = ask(client_app, sites, letter=question.letter)
+
+    refusal = Refusal.read(declined)
+    assert answered.kind == Grams.kind
+    assert refusal.declined
+    assert refusal.public.startswith(
+        "This site declines: it was asked for Gram matrices of block 'clinical', and its plan 'tiny' merges "
+        "by methods that need none"
+    )
+    assert not declined.tensors
 
 
 def test_question_of_a_newer_server_is_refused_by_key(hospital: Path) -> None:
