@@ -82,7 +82,7 @@ class Benchmark:
         The number of repeats is not among it, so that more can be added later.
         """
         plan = self.plan.to_plain()
-        keys = ("task", "modalities", "latent", "training", "fuse")
+        keys = ("task", "modalities", "latent", "training", "merging", "fuse")
         return {
             "dataset": self.subject.name,
             "patients": len(self.subject.cohort),

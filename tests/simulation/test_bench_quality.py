@@ -339,7 +339,7 @@ def test_what_is_finished_is_not_computed_again(finished: tuple[Benchmark, Resul
     assert [(job.place, job.methods) for job in jobs] == [(place, ("merge:mean",))]
     changed = {path.name for path in files if path.stat().st_mtime_ns != before[path]}
     assert changed == {"merge:mean.json", "merge:mean.npz"}
-    assert summarise(benchmark, LEGO).methods["merge:mean"].mean == results.methods["merge:mean"].mean
+    assert summarise(benchmark, LEGO).results.methods["merge:mean"].mean == results.methods["merge:mean"].mean
 
 
 def test_a_folder_with_other_settings_is_refused(finished: tuple[Benchmark, Results], tmp_path: Path) -> None:
@@ -354,6 +354,16 @@ def test_a_folder_with_other_settings_is_refused(finished: tuple[Benchmark, Resu
     write(tmp_path / "letter.txt", "dear")
     with pytest.raises(RunError, match="is not empty and holds no benchmark"):
         replace(benchmark, folder=tmp_path).store.claim(benchmark.settings())
+
+
+def test_a_folder_of_a_plan_that_merges_otherwise_is_refused(tmp_path: Path) -> None:
+    source, results = tiny_source(tmp_path), tmp_path / "results"
+    prepare(source, results)
+    otherwise = TINY.replace("TASK", TASKS["survival"]) + '[merging.heads]\nkind = "linear"\n'
+    other = replace(source, plan=write(tmp_path / "other-plan.toml", otherwise))
+
+    with pytest.raises(RunError, match=r"with other settings: \['merging'\] differ"):
+        prepare(other, results)
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ class StudyRun:
     def settings(self) -> dict[str, Any]:
         """All that decides a measurement, but for the code; a folder belongs to one of these."""
         plan = self.benchmark.plan.to_plain()
-        also = {key: plan.get(key) for key in ("merging", "rounds", "aggregation")}
+        also = {key: plan.get(key) for key in ("rounds", "aggregation")}
         return {"study": self.study.to_plain(), **self.benchmark.settings(), **also}
 
     def jobs(self) -> list[StepJob]:
