@@ -64,17 +64,22 @@ class Finished:
         row = self.results.methods.get(self.called(method))
         return None if row is None or row.failed else row.mean
 
+    def patients(self, method: str) -> int:
+        """Of how many patients a method said something, all trials together."""
+        return self.results.methods[self.called(method)].patients
+
 
 def gain_over(one: str, other: str, finished: Sequence[Finished]) -> Gain | None:
     """How far a method is ahead of another, as a mean over datasets; None where either is missing.
 
-    The patients of different datasets are drawn independently of one another.
+    The patients of different datasets are drawn independently of one another. Nothing is said of
+    two methods that speak of different patients, or failed in a trial.
     """
     differences: list[float] = []
     resampled: list[np.ndarray] = []
     for each in finished:
         ours, theirs = each.mean(one), each.mean(other)
-        if ours is None or theirs is None:
+        if ours is None or theirs is None or each.patients(one) != each.patients(other):
             return None
         differences.append(ours - theirs)
         resampled.append(each.resampled[each.called(one)] - each.resampled[each.called(other)])

@@ -8,16 +8,12 @@ from typing import Any
 
 from lego_core.errors import LegoError, RunError
 from lego_core.plan import RunPlan
-from simulations.baselines import BASELINES
 from simulations.benchmarks.blocks import Bench
 from simulations.benchmarks.methods import baseline_name, block_name, is_baseline
-from simulations.benchmarks.models import check_finite
+from simulations.benchmarks.models import QUICK_EPOCHS, QUICK_PATIENCE, check_finite, fit_baseline
 from simulations.benchmarks.protocol import Place, Protocol, Trial
 from simulations.benchmarks.store import Answer, Record, Store
 from simulations.benchmarks.subject import Source, Subject, open_subject
-
-QUICK_EPOCHS = 10
-QUICK_PATIENCE = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,22 +127,25 @@ def run_job(benchmark: Benchmark, job: Job) -> None:
     bench = Bench(benchmark.plan, trial, task, store)
     for method in job.methods:
         try:
-            answer = _baseline(method, bench) if is_baseline(method) else bench.answer(method)
+            if is_baseline(method):
+                answer = _baseline(method, bench, quick=benchmark.quick)
+            else:
+                answer = bench.answer(method)
         except LegoError as error:
             store.save_failure(place, method, error.public)
         else:
             store.save(place, method, answer)
 
 
-def _baseline(method: str, bench: Bench) -> Answer:
+def _baseline(method: str, bench: Bench, *, quick: bool) -> Answer:
     """Train a baseline on pooled, paired patients."""
     started = time.process_time()
     trial, task = bench.trial, bench.task
-    baseline = BASELINES[method.removeprefix(baseline_name(""))]
     try:
-        fitted = baseline.fit(
-            trial.train, trial.validation, task=task, settings=bench.plan.training, seed=trial.seed
-        )
+        fitted = fit_baseline(
+            method.removeprefix(baseline_name("")), trial.train, trial.validation,
+            plan=bench.plan, task=task, seed=trial.seed, quick=quick,
+        )  # fmt: skip
         said = [fitted.predict(part) for part in (trial.test, trial.validation)]
     except (ArithmeticError, ValueError) as error:  # what numerical libraries raise if a fit goes wrong
         raise RunError(f"{type(error).__name__}: {error}") from error

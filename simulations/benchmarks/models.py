@@ -1,4 +1,4 @@
-"""The models of a trial: how they begin, how they are fused, and what they say of patients."""
+"""The models of a trial, the baselines beside them, and what any of them says of patients."""
 
 from collections.abc import Sequence
 
@@ -15,9 +15,14 @@ from lego_core.plan import Fuse, RunPlan
 from lego_core.records import Cohort
 from lego_core.tasks import Task
 from lego_core.training import fit_fused, predict_logits
+from simulations.baselines import BASELINES
+from simulations.baselines._contract import Fitted
+from simulations.baselines._encoded import AbstractEncodedNetwork
 from simulations.benchmarks.protocol import Trial
 
 FUSE_EPOCHS = 2
+BASELINE_EPOCHS, BASELINE_PATIENCE = 50, 8
+QUICK_EPOCHS, QUICK_PATIENCE = 10, 3
 
 Model = LegoBlock | LegoMerge | LegoFuse
 
@@ -52,6 +57,43 @@ def fused_model(
     if len(paired):
         fit_fused(fused, paired, task=task, settings=settings, seed=seed, device="cpu")
     return fused
+
+
+def fit_baseline(
+    kind: str,
+    train: Cohort,
+    validation: Cohort,
+    *,
+    plan: RunPlan,
+    task: Task,
+    seed: int,
+    quick: bool = False,
+) -> Fitted:
+    """Train a baseline on patients with everything they hold; its encoders are those of the plan.
+
+    A plan may count its epochs and keep the last weights, which suits our blocks: they begin by
+    saying the same of everybody. A baseline does not, so that validation patients always stop it.
+
+    Args:
+        kind: Which one.
+        train: Patients to learn from.
+        validation: Patients to choose and to stop by.
+        plan: Tells encoders, batches and weight decay.
+        task: What is predicted.
+        seed: Decides all that is random.
+        quick: Whether to stop soon, for a first look.
+
+    Raises:
+        LegoError: If the baseline cannot be trained on these patients.
+    """
+    baseline = BASELINES[kind]
+    if isinstance(baseline, AbstractEncodedNetwork):
+        encoders = {name: own.encoder for name, own in plan.modalities.items()}
+        baseline = baseline.model_copy(update={"encoders": encoders})
+    epochs, patience = (QUICK_EPOCHS, QUICK_PATIENCE) if quick else (BASELINE_EPOCHS, BASELINE_PATIENCE)
+    stopping = {"keep": "best", "epochs": epochs, "patience": patience}
+    settings = plan.training.model_copy(update=stopping)
+    return baseline.fit(train, validation, task=task, settings=settings, seed=seed)
 
 
 def said(

@@ -44,6 +44,7 @@ class MethodResult(Component):
         gain_over_best_block: Difference to the best block.
         gain_over_ensemble: Difference to the ensemble.
         trials: In how many trials it worked.
+        patients: Of how many patients it said something in them, all trials together.
         chosen: How often each modality was the best block on validation.
         failed: The trials in which it failed, with the reason.
     """
@@ -57,6 +58,7 @@ class MethodResult(Component):
     gain_over_best_block: Gain | None = None
     gain_over_ensemble: Gain | None = None
     trials: int
+    patients: int
     chosen: dict[str, int] = Field(default={})
     failed: tuple[str, ...] = ()
 

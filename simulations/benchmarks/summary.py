@@ -103,6 +103,7 @@ def _score_methods(
         name: _result(
             means[name],
             records[name],
+            patients=sum(int((~one.isnan().any(dim=1)).sum()) for one in said[name].values()),
             gains={other: _gain(bootstrap, said[name], said.get(other)) for other in (BEST_BLOCK, ENSEMBLE)},
         )
         for name in names
@@ -158,7 +159,7 @@ def judge(difference: float, resampled: Float[np.ndarray, "R"]) -> Gain:
 
 
 def _result(
-    means: Means, records: Mapping[Place, Record], *, gains: Mapping[str, Gain | None]
+    means: Means, records: Mapping[Place, Record], *, patients: int, gains: Mapping[str, Gain | None]
 ) -> MethodResult:
     known = [value for value in means.per_repeat if value is not None]
     worked = [record for record in records.values() if not record.failed]
@@ -173,6 +174,7 @@ def _result(
         gain_over_best_block=gains[BEST_BLOCK],
         gain_over_ensemble=gains[ENSEMBLE],
         trials=len(worked),
+        patients=patients,
         chosen={name: chosen.count(name) for name in sorted(set(chosen))},
         failed=tuple(f"{place}: {record.failed}" for place, record in records.items() if record.failed),
     )

@@ -33,6 +33,7 @@ def finished(folder: Path, name: str, means: Mapping[str, float], *, spread: flo
             seconds=1.0,
             parameters=3,
             trials=1,
+            patients=9 if method == "baseline:snn" and name == "tcga-a" else 10,
         )
         for method, mean in means.items()
     }
@@ -92,6 +93,12 @@ def test_nothing_is_said_of_a_method_that_some_dataset_lacks(three: list[Finishe
     assert gain_over(MERGE, "baseline:snn", three[:1]) is not None
     assert best_of(["baseline:snn", "baseline:cox"], three) == "baseline:cox"
     assert best_of(["baseline:snn"], three) is None
+
+
+def test_nothing_is_said_of_methods_that_speak_of_different_patients(tmp_path: Path) -> None:
+    one = finished(tmp_path, "tcga-a", {RULE: 0.60, "baseline:snn": 0.5, "baseline:cox": 0.5})
+    assert gain_over(MERGE, "baseline:snn", [one]) is None
+    assert gain_over(MERGE, "baseline:cox", [one]) is not None
 
 
 def test_cohorts_of_one_family_are_found(three: list[Finished]) -> None:

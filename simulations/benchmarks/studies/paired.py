@@ -9,7 +9,7 @@ from pydantic import Field
 from lego_core.errors import DataError
 from lego_core.fuse import FuseOrder
 from lego_core.records import Cohort
-from simulations.baselines import BASELINES
+from simulations.benchmarks.models import fit_baseline
 from simulations.benchmarks.protocol import in_even_order
 from simulations.benchmarks.studies._arms import Arm, Comparison, Measured, conditions_of
 from simulations.benchmarks.studies._contract import AbstractStudy, Steps
@@ -99,8 +99,8 @@ def groups(lab: Lab, numbers: Sequence[int]) -> dict[str, Cohort]:
 def _end_to_end(lab: Lab, patients: Cohort, *, condition: str) -> Iterable[Measured]:
     trial = lab.trial
     try:
-        fitted = BASELINES[END_TO_END].fit(
-            patients, trial.validation, task=lab.task, settings=lab.plan.training, seed=trial.seed
+        fitted = fit_baseline(
+            END_TO_END, patients, trial.validation, plan=lab.plan, task=lab.task, seed=trial.seed
         )
     except DataError:  # nobody, or all with the same outcome
         return
