@@ -139,6 +139,7 @@ def report(site: Site, question: AskReport, state: Mapping[str, Tensor]) -> Lett
         _in_agreed_form(site, agreement, question.modalities),
         task=agreement.task,
         all_modalities=tuple(agreement.schemas),
+        site=site.file.name,
         seed=plan.seed,
         bootstrap=plan.evaluation.bootstrap,
         smallest_count=plan.evaluation.smallest_count,

@@ -6,6 +6,7 @@ here is the mean over sites, weighted by pairs. Intervals come from resampling t
 inside each site, with the same resamples for every method, so that differences have one too.
 """
 
+import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
 from itertools import combinations
@@ -90,6 +91,7 @@ def evaluate(
     *,
     task: Task,
     all_modalities: Sequence[str],
+    site: str,
     seed: int,
     bootstrap: int = 200,
     smallest_count: int = 10,
@@ -104,7 +106,8 @@ def evaluate(
             only outcomes are used, where a metric needs the censoring.
         task: What is predicted.
         all_modalities: The modalities of the whole run; who has all of them is complete.
-        seed: Decides the resamples.
+        site: Name of the site, so that no two sites draw alike.
+        seed: Decides the resamples, together with the name.
         bootstrap: Number of resamples.
         smallest_count: Scores of fewer patients are withheld, and counted as withheld.
         device: Where to compute.
@@ -113,7 +116,9 @@ def evaluate(
         No row rests on fewer than `smallest_count` patients.
     """
     chosen = choose_device(device)
-    scorer = _Scorer(model.to(chosen).eval(), task, bootstrap=bootstrap, seed=seed, device=chosen)
+    scorer = _Scorer(
+        model.to(chosen).eval(), task, bootstrap=bootstrap, seed=_seed_at(site, seed), device=chosen
+    )
     scores: list[ScoreRow] = []
     charts: list[ChartRow] = []
     withheld = 0
@@ -175,6 +180,10 @@ def _choices(model: ModelSet) -> list[tuple[Method, tuple[str, ...]]]:
 
 def _worth_a_chart(subset: Sequence[str], held: Sequence[str]) -> bool:
     return len(subset) in {1, len(held)}
+
+
+def _seed_at(site: str, seed: int) -> int:
+    return int.from_bytes(hashlib.sha256(f"resamples/{seed}/{site}".encode()).digest()[:8])
 
 
 def _outcomes(cohort: Cohort) -> Tensor:

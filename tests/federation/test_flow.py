@@ -13,10 +13,10 @@ from tiny_plans import clinics_only, group, patients_of, tiny_plan, with_surviva
 
 from lego_core.assemble import build_block
 from lego_core.bundle import ModelBundle
-from lego_core.evaluation import subsets
+from lego_core.evaluation import evaluate, subsets
 from lego_core.exchangeable import exchanged
 from lego_core.plan import RunPlan
-from lego_core.protocol import AskFuseUpdate, Letter, Statistics, Update
+from lego_core.protocol import AskFuseUpdate, Letter, SiteReport, Statistics, Update
 from lego_core.records import Cohort
 from lego_core.statistics import FeatureStatistics
 from lego_core.tasks import Survival
@@ -497,6 +497,18 @@ def test_best_block_is_the_one_that_ranks_validation_patients_best(run: Run, bes
     ended = run(tiny_plan("[rounds]\nrounds = 1"), scoring(scores))
 
     assert ended.results.best_block == best
+
+
+def test_a_site_draws_its_resamples_by_its_own_name(whole: Rehearsal) -> None:
+    (sent,) = whole.answered(SiteReport, site=TEACHING)
+    bundle, plan = whole.bundle, whole.plan
+
+    expected = evaluate(
+        bundle.models, whole.patients(TEACHING), task=bundle.agreement.task, site="teaching", seed=plan.seed,
+        all_modalities=tuple(bundle.agreement.schemas), bootstrap=plan.evaluation.bootstrap,
+    )  # fmt: skip
+
+    assert SiteReport.read(sent.letter).scores == expected.scores
 
 
 def test_what_the_merge_scores_is_what_the_bundle_predicts(whole: Rehearsal) -> None:

@@ -1,5 +1,6 @@
 """Scores: made at a site of enough patients, pooled by comparable pairs, compared on the same resamples."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -32,11 +33,16 @@ def at_site(held: list[str], *, part: Part = "test", seed: int = 0) -> Cohort:
 
 
 def report_of(
-    cohort: Cohort, *, model: ModelSet | None = None, seed: int = 0, smallest_count: int = 10
+    cohort: Cohort,
+    *,
+    model: ModelSet | None = None,
+    site: str = "here",
+    seed: int = 0,
+    smallest_count: int = 10,
 ) -> SiteReport:
     return evaluate(
-        model or models(), cohort, task=TASK, all_modalities=MODALITIES, seed=seed, bootstrap=20,
-        smallest_count=smallest_count,
+        model or models(), cohort, task=TASK, all_modalities=MODALITIES, site=site, seed=seed,
+        bootstrap=20, smallest_count=smallest_count,
     )  # fmt: skip
 
 
@@ -180,6 +186,27 @@ def test_another_seed_resamples_otherwise():
     assert one.scores[0].resampled != other.scores[0].resampled
 
 
+def test_sites_of_equal_size_resample_otherwise():
+    one, other = (report_of(at_site(["a"] * 20), model=models(("a",)), site=site) for site in ("x", "y"))
+
+    assert one.scores[0].value == other.scores[0].value
+    assert one.scores[0].resampled != other.scores[0].resampled
+
+
+def test_resamples_of_a_site_are_the_same_in_every_process():
+    cohort, predicted = at_site(["a"] * 20), models(("a",))
+    batch = cohort.only("a").batch()
+    predictions = predicted.predict("block", batch, TASK)
+    digest = hashlib.sha256(b"resamples/3/clinic").hexdigest()
+    generator = torch.Generator().manual_seed(int(digest[:16], 16))
+
+    (row,) = report_of(cohort, model=predicted, site="clinic", seed=3).scores
+
+    rows = torch.randint(20, (20, 20), generator=generator)
+    again = [TASK.score(predictions[drawn], batch.outcomes[drawn]) for drawn in rows]
+    assert row.resampled == tuple((one.value, one.pairs) for one in again)
+
+
 def test_site_of_test_patients_only_can_be_scored():
     task = Survival(num_bins=3, bin_edges_days=(1.0, 2.0))
     cohort = at_site(["a"] * 20)
@@ -187,7 +214,13 @@ def test_site_of_test_patients_only_can_be_scored():
     records = [replace(r, outcome=outcome) for r, outcome in zip(cohort.records, outcomes, strict=True)]
 
     report = evaluate(
-        models(("a",)), cohort.keep(records), task=task, all_modalities=("a",), seed=0, bootstrap=20
+        models(("a",)),
+        cohort.keep(records),
+        task=task,
+        all_modalities=("a",),
+        site="here",
+        seed=0,
+        bootstrap=20,
     )
 
     assert {chart.details["integrated_brier"] for chart in report.charts} == {None}
@@ -232,7 +265,9 @@ def test_site_that_lacks_a_block_has_nothing_to_choose_on():
 def test_run_of_one_modality_has_nothing_to_choose():
     cohort = tiny_cohort(["a"] * 12).marked("validation")
 
-    report = evaluate(models(("a",)), cohort, task=TASK, all_modalities=("a",), seed=0, bootstrap=20)
+    report = evaluate(
+        models(("a",)), cohort, task=TASK, all_modalities=("a",), site="here", seed=0, bootstrap=20
+    )
 
     assert report.validation == ()
 
