@@ -164,6 +164,8 @@ class Fuse(Component):
         learning_rate: Step size of AdamW, in place of the blocks' own.
         batch_size: Patients B per step, likewise; smaller than for blocks, since epochs are few.
         trunk_rate: How fast the trunks learn, likewise; slowly, since they are trained already.
+        dropout: Whether anything is dropped, likewise. Two or three epochs are better without,
+            unless features outnumber patients.
     """
 
     order: FuseOrder = "stack"
@@ -172,10 +174,12 @@ class Fuse(Component):
     learning_rate: float = Field(default=1e-3, gt=0)
     batch_size: int = Field(default=16, ge=1)
     trunk_rate: float = Field(default=0.1, ge=0, le=1)
+    dropout: bool = False
 
     def training(self, blocks: TrainingSettings, *, epochs: int) -> TrainingSettings:
         """How blocks are trained, with what is different in fuse rounds."""
-        own = {name: getattr(self, name) for name in ("learning_rate", "batch_size", "trunk_rate")}
+        names = ("learning_rate", "batch_size", "trunk_rate", "dropout")
+        own = {name: getattr(self, name) for name in names}
         return blocks.model_copy(update={**own, "epochs": epochs})
 
 

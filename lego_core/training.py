@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd  # what all dropout layers have in common
 
 from lego_core.block import LegoBlock
 from lego_core.component import Component
@@ -45,6 +46,8 @@ class TrainingSettings(Component):
             patients would choose at random.
         trunk_rate: How fast the trunk learns, next to everything else: 1 is as fast, 0 leaves
             the common start as it is. The less trunks move, the better blocks merge.
+        dropout: Whether encoders and trunks drop what their own settings say. It guards against
+            many features with few patients; a short training of few features is better without.
         bf16: Autocast to bfloat16 on CUDA devices.
     """
 
@@ -57,6 +60,7 @@ class TrainingSettings(Component):
     patience: int = Field(default=8, ge=1)
     keep: Literal["best", "last"] = "best"
     trunk_rate: float = Field(default=1.0, ge=0, le=1)
+    dropout: bool = True
     bf16: bool = True
 
 
@@ -192,7 +196,7 @@ class Trainer:
         epochs: list[Epoch] = []
         best: tuple[float, dict[str, Tensor]] | None = None
         waited = 0
-        with _seeded(seed) as order:
+        with _seeded(seed) as order, _dropout(self.model, stays=self.settings.dropout):
             for number in range(1, self.settings.epochs + 1):
                 train_loss = self._train_epoch(train, order)
                 epochs.append(Epoch(number, train_loss, self._loss_on(validation)))
@@ -274,6 +278,25 @@ def _seeded(seed: int) -> Iterator[torch.Generator]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         yield torch.Generator().manual_seed(seed)
+
+
+@contextmanager
+def _dropout(model: nn.Module, *, stays: bool) -> Iterator[None]:
+    """Drop nothing for a while, unless dropout stays; nothing else of the layers changes.
+
+    Layers stay in training mode, since cuDNN gives no gradients of a recurrent layer in the other.
+    """
+    recurrent = [(layer, "dropout") for layer in model.modules() if isinstance(layer, nn.RNNBase)]
+    others = [(layer, "p") for layer in model.modules() if isinstance(layer, _DropoutNd)]
+    dropping = [*recurrent, *others]
+    before = [getattr(layer, share) for layer, share in dropping]
+    try:
+        for layer, share in dropping if not stays else ():
+            setattr(layer, share, 0.0)
+        yield
+    finally:
+        for (layer, share), value in zip(dropping, before, strict=True):
+            setattr(layer, share, value)
 
 
 def _in_two_speeds(model: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]]:

@@ -271,10 +271,10 @@ def test_modality_overrides_the_training_settings():
 
 
 def test_fuse_has_steps_of_its_own_and_shares_the_rest_of_training():
-    blocks = TrainingSettings(weight_decay=0.5, clip_gradient=2.0, epochs=40, keep="last")
-    fuse = Fuse(learning_rate=2e-3, batch_size=4, trunk_rate=0.2)
+    blocks = TrainingSettings(weight_decay=0.5, clip_gradient=2.0, epochs=40, keep="last", dropout=False)
+    fuse = Fuse(learning_rate=2e-3, batch_size=4, trunk_rate=0.2, dropout=True)
     shared = blocks.model_copy(update={"epochs": 3})
-    own = {"learning_rate": 2e-3, "batch_size": 4, "trunk_rate": 0.2}
+    own = {"learning_rate": 2e-3, "batch_size": 4, "trunk_rate": 0.2, "dropout": True}
     assert fuse.training(blocks, epochs=3) == shared.model_copy(update=own)
 
 

@@ -389,6 +389,39 @@ def test_prediction_ends_dropout():
     assert torch.equal(predict_logits(block, cohort)[0], predict_logits(block, cohort)[0])
 
 
+def test_training_without_dropout_is_that_of_a_block_which_drops_nothing() -> None:
+    without = QUICK.model_copy(update={"dropout": False})
+
+    assert same(trained(without, dropout=0.5), trained(QUICK, dropout=0.0))
+    assert not same(trained(QUICK, dropout=0.5), trained(QUICK, dropout=0.0))
+
+
+def test_a_model_drops_again_what_it_dropped_after_a_training_without() -> None:
+    plain, alpha = nn.Dropout(0.5), nn.AlphaDropout(0.25)
+    recurrent = nn.GRU(1, 1, num_layers=2, dropout=0.75)
+    during: list[float] = []
+
+    class Listening(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.layers = nn.ModuleList([plain, alpha, recurrent])
+            self.logit = nn.Parameter(torch.zeros(1, 3))
+
+        def forward(self, batch: Batch) -> Tensor:
+            during.extend(shares())
+            return self.logit.expand(len(batch), 3)
+
+    def shares() -> list[float]:
+        return [plain.p, alpha.p, recurrent.dropout]
+
+    for stays, expected in {True: [0.5, 0.25, 0.75], False: [0.0, 0.0, 0.0]}.items():
+        during.clear()
+        settings = TrainingSettings(epochs=1, dropout=stays)
+        Trainer(Listening(), task=TASK, settings=settings, device="cpu").fit(telling_cohort(4), seed=0)
+        assert during == expected
+        assert shares() == [0.5, 0.25, 0.75]
+
+
 def test_a_loss_that_is_given_is_minimised_in_place_of_that_of_the_task() -> None:
     class Constant(nn.Module):
         def __init__(self) -> None:
