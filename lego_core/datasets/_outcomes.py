@@ -23,6 +23,12 @@ class AbstractOutcome(Component):
         """Those of them that hold text."""
         return ()
 
+    def is_known(self, sheet: Sheet) -> np.ndarray:
+        """Tell which patients have an outcome: those without an empty cell in its columns."""
+        sheet.require(self.outcome_columns)
+        cells = sheet.frame.loc[:, list(self.outcome_columns)].astype(object)
+        return (cells.notna() & (cells != "")).all(axis=1).to_numpy()
+
     @abstractmethod
     def read(self, sheet: Sheet) -> np.ndarray:
         """Give the rows of `Outcome.values`, patients by numbers.
@@ -149,7 +155,8 @@ def _complete(sheet: Sheet, columns: tuple[str, ...]) -> np.ndarray:
     if absent.any():
         raise sheet.refuse(
             f"{sheet.what} lacks the outcome of {absent.sum()} of {len(rows)} patients (columns "
-            f"{list(columns)}). Fill it in, or take these patients out of the table.",
+            f"{list(columns)}). Fill it in, take these patients out of the table, or set "
+            "ignore-unknown-outcomes = true.",
             rows=absent,
             columns=columns,
         )

@@ -2,7 +2,8 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import compress
 from pathlib import Path
 from typing import get_args
 
@@ -26,7 +27,7 @@ class Patients:
         folder: Where the data lie.
         id_column: The column of identifiers, here and in every other table.
         ids: One per patient, each once.
-        outcomes: Rows of `Outcome.values`.
+        outcomes: Rows of `Outcome.values`; NaN for patients who are to be left out for want of one.
         hospitals: Where each was treated, or None.
         parts: The part of the split each belongs to, or None.
         reserved: Columns that are no measurements.
@@ -77,6 +78,17 @@ class Patients:
             )
         return known
 
+    def with_outcome(self) -> "Patients":
+        """Leave out patients without an outcome; for use after other files were read."""
+        known = [not np.isnan(row).any() for row in self.outcomes]
+        return replace(
+            self,
+            ids=list(compress(self.ids, known)),
+            outcomes=self.outcomes[known],
+            hospitals=list(compress(self.hospitals, known)),
+            parts=list(compress(self.parts, known)),
+        )
+
 
 class AbstractListedDataset(AbstractDataset):
     """Settings of the patients table, for datasets that have one.
@@ -89,6 +101,8 @@ class AbstractListedDataset(AbstractDataset):
         outcome: The columns that tell what became of each.
         ignore_unlisted: Read past patients of other files who are not in this table.
             Refused by default, because most often their identifiers are written differently.
+        ignore_unknown_outcomes: Leave out patients whose outcome has an empty cell. Refused by
+            default, because most often it is known and was forgotten.
     """
 
     patients: Path = Path("patients.csv")
@@ -97,6 +111,7 @@ class AbstractListedDataset(AbstractDataset):
     part_column: str | None = None
     outcome: OutcomeColumns
     ignore_unlisted: bool = False
+    ignore_unknown_outcomes: bool = False
 
     @property
     def classes_in_order(self) -> tuple[str, ...] | None:
@@ -122,12 +137,21 @@ class AbstractListedDataset(AbstractDataset):
             folder=where,
             id_column=self.id_column,
             ids=self._ids(sheet),
-            outcomes=self.outcome.read(sheet),
+            outcomes=self._outcomes(sheet),
             hospitals=_texts_or_none(sheet, self.hospital_column),
             parts=_parts(sheet, self.part_column),
             reserved=frozenset(text.union(self.outcome.outcome_columns)),
             ignore_unlisted=self.ignore_unlisted,
         )
+
+    def _outcomes(self, sheet: Sheet) -> np.ndarray:
+        known = self.outcome.is_known(sheet)
+        if not self.ignore_unknown_outcomes or not known.any():
+            return self.outcome.read(sheet)
+        rows = self.outcome.read(replace(sheet, frame=sheet.frame.loc[known]))
+        outcomes = np.full((len(known), rows.shape[1]), np.nan)
+        outcomes[known] = rows
+        return outcomes
 
     def _ids(self, sheet: Sheet) -> list[str]:
         ids = identifiers(sheet, self.id_column)

@@ -40,10 +40,12 @@ class Bags(AbstractListedDataset):
     def load(self, folder: Path | None = None) -> Cohort:
         patients = self.read_patients(folder)
         bags = BagFolder(folder=self.folder, key=self.key, max_instances=self.max_instances, seed=self.seed)
+        measured = bags.measure(patients, name=self.modality)
+        patients = patients.with_outcome()
         return assemble(
             patients.ids,
             patients.outcomes,
-            modalities={self.modality: bags.measure(patients, name=self.modality)},
+            modalities={self.modality: measured},
             hospitals=patients.hospitals,
             parts=patients.parts,
         )

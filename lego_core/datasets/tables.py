@@ -53,6 +53,7 @@ class Tables(AbstractListedDataset):
     def load(self, folder: Path | None = None) -> Cohort:
         patients = self.read_patients(folder, also_text=self._texts_among_patients())
         measured = {name: files.measure(patients, name=name) for name, files in self.modalities.items()}
+        patients = patients.with_outcome()
         return assemble(
             patients.ids,
             patients.outcomes,

@@ -32,13 +32,15 @@ ENCODERS: dict[Layout, Encoder] = {
     "bag": Patches(),
     "image": Image(),
 }
+LISTED = ("tables", "bags")  # kinds of datasets with a table of patients
 
 
 def read_description(path: Path, *, folder: Path) -> AbstractDataset:
     """Read a dataset's settings: those of `Tables`, unless `kind` says otherwise.
 
     The classes of an outcome need not be listed: those of the table are taken, in order of
-    the alphabet, or of size if all are numbers.
+    the alphabet, or of size if all are numbers. Patients whose outcome is not known are left
+    out, unless the file says otherwise.
 
     Args:
         path: The TOML file.
@@ -58,9 +60,14 @@ def read_description(path: Path, *, folder: Path) -> AbstractDataset:
     except tomllib.TOMLDecodeError as error:
         raise DataError(f"{where} is not TOML: {error}. Mend that line.") from error
     try:
-        return TypeAdapter(Dataset).validate_python(_with_classes(settings, folder=folder))
+        return TypeAdapter(Dataset).validate_python(_with_defaults(settings, folder=folder))
     except ValidationError as error:
         raise explain(error, where=where, kind=DataError) from error
+
+
+def count_listed(dataset: AbstractDataset, cohort: Cohort, *, folder: Path) -> int:
+    """How many patients there are, with those who were left out for want of an outcome."""
+    return len(dataset.read_patients(folder).ids) if isinstance(dataset, Tables | Bags) else len(cohort)
 
 
 def default_plan(name: str, dataset: AbstractDataset, cohort: Cohort) -> RunPlan:
@@ -78,11 +85,12 @@ def default_plan(name: str, dataset: AbstractDataset, cohort: Cohort) -> RunPlan
     )
 
 
-def _with_classes(settings: dict[str, Any], *, folder: Path) -> dict[str, Any]:
+def _with_defaults(settings: dict[str, Any], *, folder: Path) -> dict[str, Any]:
+    if settings["kind"] not in LISTED:
+        return settings
+    settings = {"ignore-unknown-outcomes": True, **settings}
     outcome = settings.get("outcome")
     if not isinstance(outcome, dict) or outcome.get("kind") != "class" or "classes" in outcome:
-        return settings
-    if settings["kind"] not in ("tables", "bags"):
         return settings
     column = str(outcome.get("column", "class"))
     patients = folder / str(settings.get("patients", "patients.csv"))

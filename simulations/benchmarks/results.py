@@ -35,7 +35,7 @@ class MethodResult(Component):
     """How one method did.
 
     Args:
-        mean: Mean of the metric over the repeats; None if no trial worked.
+        mean: Mean of the metric over the repeats; None if no trial worked, or none can be scored.
         sd: Standard deviation over the repeats; None for fewer than two.
         ci95: Interval from resampling the patients.
         per_repeat: The metric of every repeat; None where no fold worked.

@@ -11,7 +11,7 @@ from lego_core.errors import DataError, PlanError
 from lego_core.plan import RunPlan, shipped_plans
 from lego_core.records import Cohort
 from lego_core.simulation import Simulation
-from simulations.benchmarks.description import default_plan, read_description
+from simulations.benchmarks.description import count_listed, default_plan, read_description
 from simulations.make_sites import load_dataset
 
 
@@ -74,12 +74,14 @@ def open_subject(source: Source) -> Subject:
         folder = source.data or path.parent
         dataset = read_description(path, folder=folder)
         cohort = dataset.load(folder)
+        listed = count_listed(dataset, cohort, folder=folder)
         plan = _read_plan(source.plan) if source.plan else default_plan(path.stem, dataset, cohort)
     else:
         shipped, simulation = _shipped(source.dataset)
         plan = _read_plan(source.plan) if source.plan else shipped
         cohort = load_dataset(simulation, data=source.data)
-    return _settled(path.stem, plan, cohort)
+        listed = len(cohort)
+    return _settled(path.stem, plan, cohort, listed=listed)
 
 
 def shipped_datasets() -> list[str]:
@@ -101,7 +103,7 @@ def _read_plan(name: str) -> RunPlan:
     return RunPlan.load(Path(name)) if Path(name).suffix == ".toml" else RunPlan.shipped(name)
 
 
-def _settled(name: str, plan: RunPlan, cohort: Cohort) -> Subject:
+def _settled(name: str, plan: RunPlan, cohort: Cohort, *, listed: int) -> Subject:
     unknown = [modality for modality in plan.modalities if modality not in cohort.schemas]
     if unknown:
         raise PlanError(
@@ -117,6 +119,8 @@ def _settled(name: str, plan: RunPlan, cohort: Cohort) -> Subject:
         )
     chosen = cohort.only(*kept)
     notes = [_constant_note(modality) for modality in constant]
+    if unknown := listed - len(cohort):
+        notes.append(f"{unknown} of {listed} patients have no known outcome and are left out.")
     if left_out := len(cohort) - len(chosen):
         notes.append(f"{left_out} of {len(cohort)} patients hold none of the modalities and are left out.")
     if any(record.part for record in chosen.records):

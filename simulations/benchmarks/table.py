@@ -73,7 +73,7 @@ def cells(name: str, row: MethodResult, results: Results) -> list[str]:
     """One row of the table."""
     default = " (the plan's)" if name == results.default_rule else ""
     if row.mean is None or row.ci95 is None or row.seconds is None:
-        return [name + default, "failed", *("" for _ in HEADINGS[2:])]
+        return [name + default, "not scored" if row.trials else "failed", *("" for _ in HEADINGS[2:])]
     partly = f" ({row.trials} of {row.trials + len(row.failed)} trials)" if row.failed else ""
     return [
         name + default + partly,
@@ -88,12 +88,14 @@ def cells(name: str, row: MethodResult, results: Results) -> list[str]:
 
 
 def remarks(results: Results) -> Iterator[str]:
-    """What the numbers do not tell: which block was chosen, what was left out, what failed."""
+    """What the numbers do not tell: which block was chosen, what was left out or not scored, what failed."""
     yield from results.notes
     for name, row in results.methods.items():
         if row.chosen:
             chosen = ", ".join(f"{modality} in {count}" for modality, count in row.chosen.items())
             yield f"{name}: validation chose {chosen} of {row.trials} trials."
+        if row.mean is None and row.trials:
+            yield f"{name} is not scored: in no trial can two of its {row.patients} patients be compared."
         reasons = [line.partition(": ")[2] for line in row.failed]
         for reason in dict.fromkeys(reasons):
             trials = row.trials + len(row.failed)

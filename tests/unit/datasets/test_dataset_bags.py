@@ -33,6 +33,14 @@ def test_identifiers_with_odd_signs_are_spelled_as_in_web_addresses(folder: Path
     assert [len(record.modalities["patches"].values) for record in cohort.records] == [10, 1]
 
 
+def test_a_bag_of_a_patient_without_an_outcome_is_left_out_where_the_settings_allow_it(folder: Path) -> None:
+    (folder / "patients.csv").write_text("patient_id,class\na/1,ill\nb,\nc,well\n")
+
+    cohort = Bags(outcome=OUTCOME, ignore_unknown_outcomes=True).load(folder)
+
+    assert [(one.patient_id, *one.modalities) for one in cohort.records] == [("a/1", "patches"), ("c",)]
+
+
 def test_another_key_reads_another_array(folder: Path) -> None:
     (folder / "bags" / "a%2F1.npz").unlink()
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from lego_core.datasets import ClassOutcome, LabelsOutcome, OutcomeColumns, Tables
+from lego_core.datasets import ClassOutcome, LabelsOutcome, OutcomeColumns, SurvivalOutcome, Tables
 from lego_core.errors import DataError
 
 
@@ -48,6 +48,36 @@ def test_a_class_that_is_not_listed_is_refused_without_being_named(tmp_path: Pat
 def test_labels_other_than_0_and_1_are_refused(tmp_path: Path, cell: str, sentence: str) -> None:
     with pytest.raises(DataError, match=sentence):
         outcomes(tmp_path, f"patient_id,a,x\n1,{cell},1\n2,1,2\n", LabelsOutcome(columns=("a",)))
+
+
+@pytest.mark.parametrize(
+    ("table", "outcome", "expected"),
+    [
+        ("id,x,event,time_days\na,1,,5\nb,2,1,6\nc,3,0,\nd,4,0,7\n", SurvivalOutcome(), [(6, 1), (7, 0)]),
+        ("id,x,class\na,1,\nb,2,ill\nc,3,\nd,4,NA\n", ClassOutcome(classes=("NA", "ill")), [(1,), (0,)]),
+        ("id,x,a\na,1,\nb,2,1\nc,3,\nd,4,0\n", LabelsOutcome(columns=("a",)), [(1,), (0,)]),
+    ],
+)
+def test_patients_without_an_outcome_are_left_out_where_the_settings_allow_it(
+    tmp_path: Path, table: str, outcome: OutcomeColumns, expected: list[tuple[float, ...]]
+) -> None:
+    """Files of a modality may still speak of them, and hospitals stay with their patients."""
+    (tmp_path / "patients.csv").write_text(table)
+    (tmp_path / "clinical.csv").write_text("id,y\na,1\nb,2\nc,3\nd,4\n")
+    settings = {
+        "id-column": "id",
+        "hospital-column": "x",
+        "outcome": outcome,
+        "ignore-unknown-outcomes": True,
+        "modalities": {"clinical": {"layout": "table", "file": "clinical.csv"}},
+    }
+
+    records = Tables.model_validate(settings).load(tmp_path).records
+
+    assert [record.patient_id for record in records] == ["b", "d"]
+    assert [record.outcome.values for record in records] == expected
+    assert [record.hospital for record in records] == ["2", "4"]
+    assert [record.modalities["clinical"].values.item() for record in records] == [2, 4]
 
 
 def test_classes_are_listed_once() -> None:
