@@ -95,7 +95,7 @@ def forget_outcomes(folder: Path, outcome: str, cells: dict[str, Sequence[int]])
     people = pd.read_csv(folder / "people.csv", dtype={"id": str})
     people = people.assign(died=people.index % 2, moved=people.index % 3 % 2, days=100.0 + people.index)
     for column, rows in cells.items():
-        people[column] = people[column].astype(object).where(~people.index.isin(rows))
+        people[column] = people[column].astype(object).where(~people.index.isin(list(rows)))
     people.to_csv(folder / "people.csv", index=False)
     text = TEN_LINES.replace('{ kind = "class", column = "fate" }', outcome)
     return Source(dataset=write(folder / "people.toml", text))
