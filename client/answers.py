@@ -98,7 +98,9 @@ def fuse_update(site: Site, question: AskFuseUpdate, state: Mapping[str, Tensor]
     blocks = [build_block(site.plan, agreement, name) for name in question.modalities]
     fused = build_fuse(site.plan, blocks, Ingredients.of_untrained(blocks))
     fused.load_state_dict(dict(state))
-    settings = fuse.training(site.plan.training, epochs=fuse.local_epochs)
+    settings = fuse.training(
+        site.plan.training, epochs=fuse.local_epochs, last_round=question.round >= fuse.rounds
+    )
     return _answer(site, fused, paired, question=question, settings=settings)
 
 

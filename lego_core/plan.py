@@ -159,11 +159,13 @@ class Fuse(Component):
 
     Args:
         order: `stack` or `weave`.
-        rounds: Number of rounds; all of them are run and the last weights kept.
+        rounds: Number of rounds; all of them are run.
         local_epochs: Epochs at each site per round.
         learning_rate: Step size of AdamW, in place of the blocks' own.
         batch_size: Patients B per step, likewise; smaller than for blocks, since epochs are few.
         trunk_rate: How fast the trunks learn, likewise; slowly, since they are trained already.
+        keep: Which weights the last round ends with, likewise: the `last`, or the `mean` over the
+            steps of its last epoch.
         dropout: Whether anything is dropped, likewise. Two or three epochs are better without,
             unless features outnumber patients.
     """
@@ -174,13 +176,15 @@ class Fuse(Component):
     learning_rate: float = Field(default=1e-3, gt=0)
     batch_size: int = Field(default=16, ge=1)
     trunk_rate: float = Field(default=0.1, ge=0, le=1)
+    keep: Literal["last", "mean"] = "mean"
     dropout: bool = False
 
-    def training(self, blocks: TrainingSettings, *, epochs: int) -> TrainingSettings:
+    def training(self, blocks: TrainingSettings, *, epochs: int, last_round: bool = True) -> TrainingSettings:
         """How blocks are trained, with what is different in fuse rounds."""
         names = ("learning_rate", "batch_size", "trunk_rate", "dropout")
         own = {name: getattr(self, name) for name in names}
-        return blocks.model_copy(update={**own, "epochs": epochs})
+        keep = self.keep if last_round else "last"
+        return blocks.model_copy(update={**own, "keep": keep, "epochs": epochs})
 
 
 @final

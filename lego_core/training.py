@@ -15,6 +15,7 @@ from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd  # what all dropout layers have in common
+from torch.optim.swa_utils import AveragedModel
 
 from lego_core.block import LegoBlock
 from lego_core.component import Component
@@ -25,6 +26,7 @@ from lego_core.statistics import FeatureStatistics
 from lego_core.tasks import Task
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
+Keep = Literal["best", "last", "mean"]
 
 
 @final
@@ -43,7 +45,8 @@ class TrainingSettings(Component):
             weights return; rounds have a patience of their own.
         keep: `best` ends with the weights of the least validation loss; `last` runs every
             epoch (every round) and ends with the last weights, since a handful of validation
-            patients would choose at random.
+            patients would choose at random; `mean` likewise, and ends with the mean of the weights
+            after each step of the last epoch (of every round): noise of single steps averages out.
         trunk_rate: How fast the trunk learns, next to everything else: 1 is as fast, 0 leaves
             the common start as it is. The less trunks move, the better blocks merge.
         dropout: Whether encoders and trunks drop what their own settings say. It guards against
@@ -58,7 +61,7 @@ class TrainingSettings(Component):
     clip_gradient: float = Field(default=1.0, gt=0)
     epochs: int = Field(default=50, ge=1)
     patience: int = Field(default=8, ge=1)
-    keep: Literal["best", "last"] = "best"
+    keep: Keep = "best"
     trunk_rate: float = Field(default=1.0, ge=0, le=1)
     dropout: bool = True
     bf16: bool = True
@@ -96,8 +99,8 @@ def fit_block(
     """Train one block on one site's patients, to the end, and give it back.
 
     Takes the training patients' own means and spreads. If the settings keep the best, it stops
-    early on the validation patients and leaves the block with its best weights; if they keep
-    the last, every epoch is run.
+    early on the validation patients and leaves the block with its best weights; otherwise every
+    epoch is run.
 
     Args:
         block: The block to train; changed in place.
@@ -149,6 +152,10 @@ class Trainer:
         proximal_strength: Pull towards the weights at the start (FedProx): half this
             number times the squared distance is added to the loss.
         loss: What to minimise, from logits and outcomes, in place of the task's own loss.
+
+    Source:
+        Mean of the weights: Polyak, Juditsky. "Acceleration of Stochastic Approximation by
+        Averaging." SIAM Journal on Control and Optimization 30(4), 1992. doi:10.1137/0330046.
     """
 
     def __init__(
@@ -198,12 +205,13 @@ class Trainer:
         waited = 0
         with _seeded(seed) as order, _dropout(self.model, stays=self.settings.dropout):
             for number in range(1, self.settings.epochs + 1):
-                train_loss = self._train_epoch(train, order)
+                averaged = self.settings.keep == "mean" and number == self.settings.epochs
+                train_loss = self._train_epoch(train, order, AveragedModel(self.model) if averaged else None)
                 epochs.append(Epoch(number, train_loss, self._loss_on(validation)))
                 if on_epoch:
                     on_epoch(epochs[-1])
                 reached = epochs[-1].validation_loss
-                if reached is None or self.settings.keep == "last":
+                if reached is None or self.settings.keep != "best":
                     continue
                 waited += 1
                 if best is None or reached < best[0]:
@@ -215,7 +223,8 @@ class Trainer:
         self.model.to("cpu").eval()
         return epochs
 
-    def _train_epoch(self, train: Cohort, order: torch.Generator) -> float:
+    def _train_epoch(self, train: Cohort, order: torch.Generator, mean: AveragedModel | None) -> float:
+        """One pass; if a mean is wished for, the model ends with that of its weights after each step."""
         self.model.train()
         chunks = torch.randperm(len(train), generator=order).split(self.settings.batch_size)
         total = 0.0
@@ -232,6 +241,12 @@ class Trainer:
             self._pull_to_start()
             nn.utils.clip_grad_norm_(self.weights, self.settings.clip_gradient)
             self.optimiser.step()
+            if mean:
+                mean.update_parameters(self.model)
+        if mean:
+            nn.utils.vector_to_parameters(
+                nn.utils.parameters_to_vector(mean.parameters()).detach(), self.model.parameters()
+            )
         return total / len(train)
 
     def _pull_to_start(self) -> None:

@@ -275,7 +275,8 @@ def test_fuse_has_steps_of_its_own_and_shares_the_rest_of_training():
     fuse = Fuse(learning_rate=2e-3, batch_size=4, trunk_rate=0.2, dropout=True)
     shared = blocks.model_copy(update={"epochs": 3})
     own = {"learning_rate": 2e-3, "batch_size": 4, "trunk_rate": 0.2, "dropout": True}
-    assert fuse.training(blocks, epochs=3) == shared.model_copy(update=own)
+    assert fuse.training(blocks, epochs=3) == shared.model_copy(update={**own, "keep": "mean"})
+    assert fuse.training(blocks, epochs=3, last_round=False) == shared.model_copy(update=own)
 
 
 def test_as_many_sites_are_expected_as_the_plan_plays():

@@ -452,6 +452,34 @@ def test_the_last_weights_stay_if_the_settings_keep_them() -> None:
     assert same(judged.state_dict(), alone.state_dict())
 
 
+def test_the_mean_of_the_weights_is_that_after_each_step_of_the_last_epoch() -> None:
+    class Walking(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.place = nn.Parameter(torch.zeros(1, 3))
+
+        def forward(self, batch: Batch) -> Tensor:
+            seen.append(self.place[0, 0].item())
+            return self.place.expand(len(batch), 3)
+
+    def walked(keep: str) -> float:
+        seen.clear()
+        model = Walking()
+        settings = QUICK.model_copy(update={"keep": keep, "epochs": 2, "weight_decay": 0.0})
+        trainer = Trainer(
+            model, task=TASK, settings=settings, device="cpu", loss=lambda logits, _: -logits[:, 0].mean()
+        )
+        trainer.fit(telling_cohort(12), seed=0)
+        return model.place[0, 0].item()
+
+    seen: list[float] = []
+
+    end = walked("last")
+    after_every_step = [*seen[1:], end]  # three batches of four in each of two epochs
+    assert len(after_every_step) == 6
+    assert walked("mean") == pytest.approx(sum(after_every_step[3:]) / 3)
+
+
 def test_a_trunk_of_rate_zero_stays_where_it_began_and_the_rest_learns() -> None:
     start = block_of_three().state_dict()
 
