@@ -169,9 +169,8 @@ def _answer(
         model, task=task, settings=settings, device=site.file.device,
         proximal_strength=plan.aggregation.proximal_strength,
     )  # fmt: skip
-    epochs = trainer.fit(
-        train, validation if question.to_the_end else None, seed=plan.seed * 10_000 + question.round
-    )
+    to_the_end = isinstance(question, AskBlockUpdate) and question.to_the_end
+    epochs = trainer.fit(train, validation if to_the_end else None, seed=plan.seed * 10_000 + question.round)
     difference = {name: tensor - received[name] for name, tensor in exchanged(model).items()}
     weight = float(len(train))
     protected = {}

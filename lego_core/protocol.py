@@ -133,7 +133,6 @@ class AskFuseUpdate(AbstractMessage):
     Args:
         modalities: The blocks, in order; those that the site holds.
         round: Number of the round, from 1.
-        to_the_end: As for a block.
         score_only: As for a block.
     """
 
@@ -141,7 +140,6 @@ class AskFuseUpdate(AbstractMessage):
     agreement: Agreement
     modalities: tuple[str, ...]
     round: int = Field(ge=1)
-    to_the_end: bool = False
     score_only: bool = False
 
 
