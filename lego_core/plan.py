@@ -54,7 +54,7 @@ class Rounds(Component):
         seed_rounds: Rounds at the start in which the trunk is aggregated over all sites,
             whatever their modality.
         patience: Rounds without a better federated validation loss before a block is done;
-            without effect where the training keeps the last weights (`training.keep`).
+            without effect unless the training keeps the best weights (`training.keep`).
         paired_sites_train_blocks: Whether sites with paired patients also train blocks;
             otherwise their patients take part in fuse rounds only.
     """
@@ -166,8 +166,8 @@ class Fuse(Component):
         trunk_rate: How fast the trunks learn, likewise; slowly, since they are trained already.
         keep: Which weights the last round ends with, likewise: the `last`, or the `mean` over the
             steps of its last epoch.
-        dropout: Whether anything is dropped, likewise. Two or three epochs are better without,
-            unless features outnumber patients.
+        dropout: Whether anything is dropped, likewise. On few features two epochs are no worse
+            without; where features outnumber patients, switch it on.
     """
 
     order: FuseOrder = "stack"

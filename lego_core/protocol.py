@@ -113,8 +113,8 @@ class AskBlockUpdate(AbstractMessage):
     Args:
         modality: Which block.
         round: Number of the round, from 1.
-        to_the_end: Train for all epochs of the plan (one-shot), with early stopping unless it
-            keeps the last weights; otherwise for its local epochs.
+        to_the_end: Train for all epochs of the plan (one-shot), with early stopping if it keeps
+            the best weights; otherwise for its local epochs.
         score_only: Only score the given weights on validation patients; nothing is trained.
     """
 

@@ -14,7 +14,6 @@ import torch
 from jaxtyping import Float
 from pydantic import Field
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd  # what all dropout layers have in common
 from torch.optim.swa_utils import AveragedModel
 
 from lego_core.block import LegoBlock
@@ -27,6 +26,9 @@ from lego_core.tasks import Task
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Keep = Literal["best", "last", "mean"]
+DROPOUTS = (
+    nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout
+)  # fmt: skip
 
 
 @final
@@ -46,11 +48,13 @@ class TrainingSettings(Component):
         keep: `best` ends with the weights of the least validation loss; `last` runs every
             epoch (every round) and ends with the last weights, since a handful of validation
             patients would choose at random; `mean` likewise, and ends with the mean of the weights
-            after each step of the last epoch (of every round): noise of single steps averages out.
+            after each step of the last epoch (of every round), so that the noise of single steps
+            averages out; statistics that layers gather by themselves stay those of the last step.
         trunk_rate: How fast the trunk learns, next to everything else: 1 is as fast, 0 leaves
             the common start as it is. The less trunks move, the better blocks merge.
         dropout: Whether encoders and trunks drop what their own settings say. It guards against
-            many features with few patients; a short training of few features is better without.
+            many features with few patients; on few features a short training is no worse without.
+            Dropout that a module of one's own does by a function, not by a layer, always stays.
         bf16: Autocast to bfloat16 on CUDA devices.
     """
 
@@ -136,7 +140,23 @@ def fit_fused(
     device: Device = "auto",
     on_epoch: Callable[[Epoch], None] | None = None,
 ) -> LegoFuse:
-    """Train a fused model on patients with several modalities; as `fit_block`, normalised as it is."""
+    """Train a fused model, with the normalisation that its blocks have, and give it back.
+
+    Args:
+        fused: The model to train; changed in place.
+        train: Training patients. Those with one modality alone teach too, but nothing of how
+            modalities go together: `train.with_several(fused.modalities)` leaves them out.
+        validation: As for a block.
+        task: What is predicted.
+        settings: As for a block. `Fuse().training(settings, epochs=2)` gives those of fuse rounds:
+            two epochs, short steps for trunks, the mean of the weights at the end.
+        seed: Decides the order of patients and the dropout.
+        device: Where to compute.
+        on_epoch: Called after every epoch, for a progress line.
+
+    Raises:
+        DataError: If there is no training patient.
+    """
     trainer = Trainer(fused, task=task, settings=settings or TrainingSettings(), device=device)
     trainer.fit(train, validation, seed=seed, on_epoch=on_epoch)
     return fused
@@ -244,9 +264,9 @@ class Trainer:
             if mean:
                 mean.update_parameters(self.model)
         if mean:
-            nn.utils.vector_to_parameters(
-                nn.utils.parameters_to_vector(mean.parameters()).detach(), self.model.parameters()
-            )
+            with torch.no_grad():
+                for weight, averaged in zip(self.model.parameters(), mean.parameters(), strict=True):
+                    weight.copy_(averaged)
         return total / len(train)
 
     def _pull_to_start(self) -> None:
@@ -297,13 +317,16 @@ def _seeded(seed: int) -> Iterator[torch.Generator]:
 
 @contextmanager
 def _dropout(model: nn.Module, *, stays: bool) -> Iterator[None]:
-    """Drop nothing for a while, unless dropout stays; nothing else of the layers changes.
+    """Let PyTorch's layers drop nothing for a while, unless dropout stays; nothing else of them changes.
 
     Layers stay in training mode, since cuDNN gives no gradients of a recurrent layer in the other.
     """
-    recurrent = [(layer, "dropout") for layer in model.modules() if isinstance(layer, nn.RNNBase)]
-    others = [(layer, "p") for layer in model.modules() if isinstance(layer, _DropoutNd)]
-    dropping = [*recurrent, *others]
+    dropping = [
+        (layer, share)
+        for kinds, share in (((nn.RNNBase, nn.MultiheadAttention), "dropout"), (DROPOUTS, "p"))
+        for layer in model.modules()
+        if isinstance(layer, kinds)
+    ]
     before = [getattr(layer, share) for layer, share in dropping]
     try:
         for layer, share in dropping if not stays else ():

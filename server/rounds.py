@@ -48,8 +48,8 @@ class Rounds:
     def run(self, learners: Sequence[Learner]) -> None:
         """Train until every learner is done, and leave each with the weights that the plan keeps.
 
-        The best ones, for blocks trained in rounds; the last ones in fuse rounds, after one
-        upload, and where the plan keeps the last.
+        The best ones, for blocks trained in rounds where the plan keeps the best; the last ones
+        otherwise, in fuse rounds, and after one upload.
 
         Raises:
             RunError: If fewer sites answer for a learner than the plan asks for.
@@ -203,8 +203,8 @@ class Rounds:
                 raise RunError(
                     f"Round {number}, '{learner.name}': {there} of {len(learner.members)} sites gave a "
                     f"usable answer and plan '{self.plan.name}' asks for {smallest} (key "
-                    f"participation.smallest-group). Rounds up to {number - 1} are on the disk. See who was "
-                    "left out and why, and start again when they are back."
+                    f"participation.smallest-group). The weights after round {number - 1} are on the disk. "
+                    "See who was left out and why, and start again when they are back."
                 )
 
     def _may_be_kept(self, learner: Learner) -> bool:
@@ -213,7 +213,7 @@ class Rounds:
 
     @property
     def _may_stop_early(self) -> bool:
-        """Not in fuse, nor where the plan asks for one upload or for the last weights: all of it is kept."""
+        """Only blocks in rounds whose plan keeps the best weights; elsewhere every round is run."""
         return self.phase == "blocks" and not self._one_shot and self.plan.training.keep == "best"
 
     @property

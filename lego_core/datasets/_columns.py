@@ -23,8 +23,8 @@ class AbstractColumns(Component):
             columns that have no other part to play.
         features_like: A pattern such as `*_rnaseq` for the columns, in the order of the file.
         categories: Columns of text, each with every text that may occur. Each becomes one
-            column of 0 and 1 per text, named `sex=f`, behind the numbers; an empty cell
-            becomes NaN in all of them.
+            column of 0 and 1 per text, named `sex=f`, behind the numbers; a cell that is
+            empty or says NA becomes NaN in all of them.
     """
 
     file: Path | None = None
@@ -140,7 +140,8 @@ class SeriesColumns(AbstractColumns):
 
 def _zero_or_one(sheet: Sheet, column: str, *, texts: tuple[str, ...]) -> np.ndarray:
     written = np.array(sheet.texts(column), dtype=object)
-    other = ~np.isin(written, ["", *texts])
+    known = sheet.is_known(column, listed=texts)
+    other = known & ~np.isin(written, texts)
     if other.any():
         raise sheet.refuse(
             f"{sheet.what} holds none of the categories {list(texts)} in {other.sum()} of {len(other)} rows "
@@ -149,5 +150,5 @@ def _zero_or_one(sheet: Sheet, column: str, *, texts: tuple[str, ...]) -> np.nda
             columns=[column],
         )
     values = (written[:, None] == np.array(texts, dtype=object)).astype(np.float64)
-    values[written == ""] = np.nan
+    values[~known] = np.nan
     return values

@@ -24,10 +24,25 @@ class AbstractOutcome(Component):
         return ()
 
     def is_known(self, sheet: Sheet) -> np.ndarray:
-        """Tell which patients have an outcome: those without an empty cell in its columns."""
+        """Tell which patients have an outcome: those with no cell in its columns that is empty or says NA."""
         sheet.require(self.outcome_columns)
-        cells = sheet.frame.loc[:, list(self.outcome_columns)].astype(object)
-        return (cells.notna() & (cells != "")).all(axis=1).to_numpy()
+        return np.all([sheet.is_known(column) for column in self.outcome_columns], axis=0)
+
+    def require_known(self, sheet: Sheet) -> None:
+        """Refuse a table that lacks the outcome of a patient."""
+        absent = ~self.is_known(sheet)
+        if absent.any():
+            remedy = (
+                "Name the columns that tell it"
+                if absent.all()
+                else "Fill it in, take these patients out of the table, or set ignore-unknown-outcomes = true"
+            )
+            raise sheet.refuse(
+                f"{sheet.what} lacks the outcome of {absent.sum()} of {len(absent)} patients (columns "
+                f"{list(self.outcome_columns)}). {remedy}.",
+                rows=absent,
+                columns=self.outcome_columns,
+            )
 
     @abstractmethod
     def read(self, sheet: Sheet) -> np.ndarray:
@@ -60,7 +75,8 @@ class SurvivalOutcome(AbstractOutcome):
         return self.time_column, self.event_column
 
     def read(self, sheet: Sheet) -> np.ndarray:
-        rows = _complete(sheet, self.outcome_columns)
+        self.require_known(sheet)
+        rows = sheet.numbers(self.outcome_columns)
         negative = rows[:, 0] < 0
         if negative.any():
             raise sheet.refuse(
@@ -83,7 +99,8 @@ class ClassOutcome(AbstractOutcome):
 
     Args:
         column: Where the class stands, as text.
-        classes: Every class there can be; their order is the order of the outputs.
+        classes: Every class there can be; their order is the order of the outputs. A class that
+            is listed may be called NA.
     """
 
     kind: Literal["class"] = "class"
@@ -104,7 +121,11 @@ class ClassOutcome(AbstractOutcome):
     def text_columns(self) -> tuple[str, ...]:
         return self.outcome_columns
 
+    def is_known(self, sheet: Sheet) -> np.ndarray:
+        return sheet.is_known(self.column, listed=self.classes)
+
     def read(self, sheet: Sheet) -> np.ndarray:
+        self.require_known(sheet)
         numbers = {name: float(index) for index, name in enumerate(self.classes)}
         rows = np.array([[numbers.get(text, np.nan)] for text in sheet.texts(self.column)])
         unknown = np.isnan(rows[:, 0])
@@ -138,7 +159,8 @@ class LabelsOutcome(AbstractOutcome):
         return self.columns
 
     def read(self, sheet: Sheet) -> np.ndarray:
-        rows = _complete(sheet, self.outcome_columns)
+        self.require_known(sheet)
+        rows = sheet.numbers(self.outcome_columns)
         _require_zero_or_one(sheet, rows, columns=self.outcome_columns)
         return rows
 
@@ -147,20 +169,6 @@ class LabelsOutcome(AbstractOutcome):
 
 
 OutcomeColumns = Annotated[SurvivalOutcome | ClassOutcome | LabelsOutcome, Field(discriminator="kind")]
-
-
-def _complete(sheet: Sheet, columns: tuple[str, ...]) -> np.ndarray:
-    rows = sheet.numbers(columns)
-    absent = np.isnan(rows).any(axis=1)
-    if absent.any():
-        raise sheet.refuse(
-            f"{sheet.what} lacks the outcome of {absent.sum()} of {len(rows)} patients (columns "
-            f"{list(columns)}). Fill it in, take these patients out of the table, or set "
-            "ignore-unknown-outcomes = true.",
-            rows=absent,
-            columns=columns,
-        )
-    return rows
 
 
 def _require_zero_or_one(sheet: Sheet, rows: np.ndarray, *, columns: tuple[str, ...]) -> None:

@@ -14,6 +14,12 @@ from numpy.typing import ArrayLike
 
 from lego_core.errors import DataError
 
+# What programs write into a cell of which nothing is known: R "NA", pandas "nan", databases "NULL".
+UNKNOWN = frozenset(
+    {"", "NA", "N/A", "n/a", "#NA", "#N/A", "#N/A N/A", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL"}
+    | {"null", "None", "1.#IND", "-1.#IND", "1.#QNAN", "-1.#QNAN"}
+)
+
 
 @dataclass(frozen=True)
 class Sheet:
@@ -52,6 +58,17 @@ class Sheet:
         self.require([column])
         return self.frame[column].tolist()
 
+    def is_known(self, column: str, *, listed: Collection[str] = ()) -> np.ndarray:
+        """Tell in which rows something is written that does not just mean that nothing is known.
+
+        Args:
+            column: The column.
+            listed: Texts that mean something here, whatever they mean elsewhere.
+        """
+        self.require([column])
+        cells = self.frame[column].astype(object)
+        return (cells.notna() & ~cells.isin(UNKNOWN.difference(listed))).to_numpy()
+
     def numbers(self, columns: Sequence[str]) -> np.ndarray:
         """Give columns as one float64 matrix, NaN where nothing was written.
 
@@ -64,7 +81,7 @@ class Sheet:
         for column in [name for name, kind in kinds if not pd.api.types.is_numeric_dtype(kind)]:
             written = self.frame[column].astype(object)
             numbers = pd.Series(pd.to_numeric(written, errors="coerce"))
-            text = numbers.isna() & written.notna()
+            text = numbers.isna() & self.is_known(column)
             if text.any():
                 raise self.refuse(
                     f"{self.what} holds text in {text.sum()} of {len(text)} rows of column '{column}', which "
@@ -125,7 +142,7 @@ def read_sheet(path: Path, *, what: str, text: Collection[str] = ()) -> Sheet:
 
 def _read_csv(path: Path, text: Collection[str]) -> tuple[list[str], pd.DataFrame]:
     header = pd.read_csv(path, header=None, nrows=1, dtype=str, keep_default_na=False)
-    frame = pd.read_csv(path, low_memory=False)
+    frame = pd.read_csv(path, low_memory=False, na_values=sorted(UNKNOWN), keep_default_na=False)
     row_names_were_made_up = not isinstance(frame.index, pd.RangeIndex)
     if row_names_were_made_up:  # pandas takes surplus cells for names of rows
         raise ValueError("rows have more cells than the line of column names")

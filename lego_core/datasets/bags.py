@@ -5,10 +5,10 @@ from typing import Literal, final
 
 from pydantic import Field
 
-from lego_core.datasets._assembly import assemble
+from lego_core.datasets._assembly import Measured
 from lego_core.datasets._bag_folder import BAG_KEY, BagFolder
-from lego_core.datasets._patients import AbstractListedDataset
-from lego_core.records import Cohort
+from lego_core.datasets._listed import AbstractListedDataset
+from lego_core.datasets._patients import Patients
 
 
 @final
@@ -37,15 +37,6 @@ class Bags(AbstractListedDataset):
     max_instances: int | None = Field(default=None, ge=1)
     seed: int = Field(default=0, ge=0)
 
-    def load(self, folder: Path | None = None) -> Cohort:
-        patients = self.read_patients(folder)
+    def measure(self, patients: Patients) -> dict[str, Measured]:
         bags = BagFolder(folder=self.folder, key=self.key, max_instances=self.max_instances, seed=self.seed)
-        measured = bags.measure(patients, name=self.modality)
-        patients = patients.with_outcome()
-        return assemble(
-            patients.ids,
-            patients.outcomes,
-            modalities={self.modality: measured},
-            hospitals=patients.hospitals,
-            parts=patients.parts,
-        )
+        return {self.modality: bags.measure(patients, name=self.modality)}

@@ -1,16 +1,15 @@
 """Tables of a hospital: a list of patients, and a file or folder for each modality."""
 
-from pathlib import Path
 from typing import Annotated, Literal, final
 
 from pydantic import Field
 
-from lego_core.datasets._assembly import assemble
+from lego_core.datasets._assembly import Measured
 from lego_core.datasets._bag_folder import BagFolder
 from lego_core.datasets._columns import SeriesColumns, TableColumns
 from lego_core.datasets._image_folder import ImageFolder
-from lego_core.datasets._patients import AbstractListedDataset
-from lego_core.records import Cohort
+from lego_core.datasets._listed import AbstractListedDataset
+from lego_core.datasets._patients import Patients
 
 ModalityFiles = Annotated[
     TableColumns | SeriesColumns | BagFolder | ImageFolder, Field(discriminator="layout")
@@ -50,24 +49,15 @@ class Tables(AbstractListedDataset):
     kind: Literal["tables"] = "tables"
     modalities: dict[str, ModalityFiles] = Field(min_length=1)
 
-    def load(self, folder: Path | None = None) -> Cohort:
-        patients = self.read_patients(folder, also_text=self._texts_among_patients())
-        measured = {name: files.measure(patients, name=name) for name, files in self.modalities.items()}
-        patients = patients.with_outcome()
-        return assemble(
-            patients.ids,
-            patients.outcomes,
-            modalities=measured,
-            hospitals=patients.hospitals,
-            parts=patients.parts,
-        )
-
-    def _texts_among_patients(self) -> list[str]:
-        """Name the text columns that modalities read from the patients table."""
+    @property
+    def further_text_columns(self) -> tuple[str, ...]:
         names: list[str] = []
         for files in self.modalities.values():
             if isinstance(files, ImageFolder) and files.image_column is not None:
                 names.append(files.image_column)
             if isinstance(files, TableColumns | SeriesColumns) and files.file is None:
                 names.extend(files.categories)
-        return names
+        return tuple(names)
+
+    def measure(self, patients: Patients) -> dict[str, Measured]:
+        return {name: files.measure(patients, name=name) for name, files in self.modalities.items()}

@@ -20,13 +20,11 @@ Loss = Callable[[Tensor, Tensor], Tensor]
 
 
 class AbstractNetwork(AbstractBaseline):
-    """A baseline that is a network, trained like our blocks: AdamW, early stopping, same settings.
+    """A baseline that is a network, trained with AdamW, and stopped by validation patients.
 
     Args:
         learning_rates: Step sizes to choose from by the validation loss; without any, that of the
-            settings. A plan's was chosen for our blocks and is no measure for other networks: on
-            validation patients of KIRP, 1e-3 in place of the plan's 1e-4 brought MCAT from 0.77 to
-            0.83, HEALNet from 0.76 to 0.79 and MultiModN from 0.80 to 0.83.
+            settings. A plan's was chosen for our blocks and is no measure for other networks.
     """
 
     learning_rates: tuple[Annotated[float, Field(gt=0)], ...] = (1e-3,)

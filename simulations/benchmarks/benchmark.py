@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from lego_core.errors import LegoError, RunError
-from lego_core.plan import RunPlan
+from lego_core.plan import Fuse, RunPlan
 from simulations.benchmarks.blocks import Bench
 from simulations.benchmarks.methods import baseline_name, block_name, is_baseline
 from simulations.benchmarks.models import QUICK_EPOCHS, QUICK_PATIENCE, check_finite, fit_baseline
@@ -78,7 +78,7 @@ class Benchmark:
         The number of repeats is not among it, so that more can be added later.
         """
         plan = self.plan.to_plain()
-        keys = ("task", "modalities", "latent", "training", "merging", "fuse")
+        keys = ("task", "modalities", "latent", "training", "merging")
         return {
             "dataset": self.subject.name,
             "patients": len(self.subject.cohort),
@@ -87,6 +87,7 @@ class Benchmark:
             "seed": self.protocol.seed,
             "quick": self.quick,
             **{key: plan.get(key) for key in keys},
+            "fuse": (self.plan.fuse or Fuse()).to_plain(),
         }
 
     def jobs(self, methods: Sequence[str]) -> list[Job]:

@@ -91,7 +91,7 @@ def fit_baseline(
         encoders = {name: own.encoder for name, own in plan.modalities.items()}
         baseline = baseline.model_copy(update={"encoders": encoders})
     epochs, patience = (QUICK_EPOCHS, QUICK_PATIENCE) if quick else (BASELINE_EPOCHS, BASELINE_PATIENCE)
-    stopping = {"keep": "best", "epochs": epochs, "patience": patience}
+    stopping = {"keep": "best", "epochs": epochs, "patience": patience, "dropout": True}
     settings = plan.training.model_copy(update=stopping)
     return baseline.fit(train, validation, task=task, settings=settings, seed=seed)
 

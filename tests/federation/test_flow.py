@@ -425,6 +425,18 @@ def test_fused_model_is_trained_with_a_learning_rate_of_its_own(run: Run) -> Non
     assert all(torch.allclose(after[name], before[name], rtol=0, atol=1e-6) for name in before)
 
 
+def test_only_the_last_fuse_round_ends_with_the_mean_of_the_weights(run: Run) -> None:
+    after = {}
+    for keep in ("last", "mean"):
+        fuse = f'[fuse]\nrounds = 2\nbatch-size = 4\nkeep = "{keep}"'
+        ended = run(tiny_plan(f"[rounds]\nrounds = 1\n{fuse}"))
+        after[keep] = [ended.checkpoint(number, "fused", phase="fuse") for number in (1, 2)]
+
+    first, second = ([after[keep][number] for keep in after] for number in (0, 1))
+    torch.testing.assert_close(first[0], first[1], rtol=0, atol=0)
+    assert any(not torch.equal(second[0][name], second[1][name]) for name in second[0])
+
+
 def test_blocks_stay_as_they_were_when_fused(whole: Rehearsal) -> None:
     blocks = whole.merged.blocks
     for name in MODALITIES:

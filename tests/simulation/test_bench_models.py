@@ -35,6 +35,8 @@ def test_a_plan_that_keeps_the_last_weights_of_few_epochs_does_not_hold_for_base
     listener = Listener()
     monkeypatch.setitem(BASELINES, "listener", listener)
     plan = RunPlan.shipped("pbc")
+    ours = plan.training.model_copy(update={"dropout": False})
+    plan = plan.model_copy(update={"training": ours})
     patients = Pbc().load()
     assert plan.training.keep == "last"
 
@@ -43,8 +45,9 @@ def test_a_plan_that_keeps_the_last_weights_of_few_epochs_does_not_hold_for_base
 
     ((encoders, settings),) = listener.heard[-1:]
     assert (settings.keep, settings.epochs, settings.patience) == ("best", epochs, patience)
+    assert settings.dropout
     assert settings.batch_size == plan.training.batch_size
     assert encoders == {
-        "clinical": Tabular(squares=False),
+        "clinical": Tabular(dropout=0, input_dropout=0, squares=False),
         "laboratory": TimeSeries(token_dim=32, time_unit_days=365),
     }

@@ -28,9 +28,9 @@ class Paired(AbstractStudy):
 
     Paired are those who hold several modalities. Every group of them has the outcomes in
     proportion, and smaller ones are inside larger ones. The merge sees no paired patient. Late
-    concatenation is trained from scratch on the same paired patients, as the plan says; where the
-    plan stops early, all validation patients decide when, which is in its favour. Where paired
-    patients are too few to train it, it is left out. In blocks of depth 1 both orders of fuse are the
+    concatenation is trained from scratch on the same paired patients, and all validation patients
+    decide when it stops, which is in its favour. Where paired patients are too few to train it, it is
+    left out. In blocks of depth 1 both orders of fuse are the
     same, so one is measured.
 
     Args:
