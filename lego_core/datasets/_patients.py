@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import compress
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,8 @@ from lego_core.datasets._files import patient_of
 from lego_core.datasets._sheet import Sheet
 from lego_core.errors import DataError
 from lego_core.records import Cohort, Part
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -80,12 +82,15 @@ class Patients:
     def assemble(self, modalities: Mapping[str, Measured]) -> Cohort:
         """Make the cohort of those who have an outcome; other files may speak of all."""
         return assemble(
-            list(compress(self.ids, self.has_outcome)),
+            self._with_outcome(self.ids),
             self.outcomes,
             modalities=modalities,
-            hospitals=list(compress(self.hospitals, self.has_outcome)),
-            parts=list(compress(self.parts, self.has_outcome)),
+            hospitals=self._with_outcome(self.hospitals),
+            parts=self._with_outcome(self.parts),
         )
+
+    def _with_outcome(self, values: Sequence[T]) -> list[T]:
+        return [value for value, known in zip(values, self.has_outcome, strict=True) if known]
 
 
 def identifiers(sheet: Sheet, column: str) -> list[str]:

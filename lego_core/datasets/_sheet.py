@@ -67,7 +67,7 @@ class Sheet:
         """
         self.require([column])
         cells = self.frame[column].astype(object)
-        return (cells.notna() & ~cells.isin(UNKNOWN.difference(listed))).to_numpy()
+        return (cells.notna() & ~cells.isin(list(UNKNOWN.difference(listed)))).to_numpy()
 
     def numbers(self, columns: Sequence[str]) -> np.ndarray:
         """Give columns as one float64 matrix, NaN where nothing was written.

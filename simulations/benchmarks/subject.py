@@ -11,7 +11,8 @@ from lego_core.errors import DataError, PlanError
 from lego_core.plan import RunPlan, shipped_plans
 from lego_core.records import Cohort
 from lego_core.simulation import Simulation
-from simulations.benchmarks.description import count_listed, default_plan, read_description
+from simulations.benchmarks.default_plan import default_plan
+from simulations.benchmarks.description import open_description
 from simulations.make_sites import load_dataset
 
 
@@ -71,17 +72,14 @@ def open_subject(source: Source) -> Subject:
     """
     path = Path(source.dataset)
     if path.suffix == ".toml":
-        folder = source.data or path.parent
-        dataset = read_description(path, folder=folder)
-        cohort = dataset.load(folder)
-        listed = count_listed(dataset, cohort, folder=folder)
-        plan = _read_plan(source.plan) if source.plan else default_plan(path.stem, dataset, cohort)
+        described = open_description(path, folder=source.data or path.parent)
+        cohort, notes = described.cohort, described.notes
+        plan = _read_plan(source.plan) if source.plan else default_plan(path.stem, described.dataset, cohort)
     else:
         shipped, simulation = _shipped(source.dataset)
         plan = _read_plan(source.plan) if source.plan else shipped
-        cohort = load_dataset(simulation, data=source.data)
-        listed = len(cohort)
-    return _settled(path.stem, plan, cohort, listed=listed)
+        cohort, notes = load_dataset(simulation, data=source.data), ()
+    return _settled(path.stem, plan, cohort, notes=notes)
 
 
 def shipped_datasets() -> list[str]:
@@ -103,7 +101,7 @@ def _read_plan(name: str) -> RunPlan:
     return RunPlan.load(Path(name)) if Path(name).suffix == ".toml" else RunPlan.shipped(name)
 
 
-def _settled(name: str, plan: RunPlan, cohort: Cohort, *, listed: int) -> Subject:
+def _settled(name: str, plan: RunPlan, cohort: Cohort, *, notes: tuple[str, ...]) -> Subject:
     unknown = [modality for modality in plan.modalities if modality not in cohort.schemas]
     if unknown:
         raise PlanError(
@@ -118,14 +116,12 @@ def _settled(name: str, plan: RunPlan, cohort: Cohort, *, listed: int) -> Subjec
             "from. Check which columns the description names."
         )
     chosen = cohort.only(*kept)
-    notes = [_constant_note(modality) for modality in constant]
-    if unknown := listed - len(cohort):
-        notes.append(f"{unknown} of {listed} patients have no known outcome and are left out.")
+    found = [*notes, *(_constant_note(modality) for modality in constant)]
     if left_out := len(cohort) - len(chosen):
-        notes.append(f"{left_out} of {len(cohort)} patients hold none of the modalities and are left out.")
+        found.append(f"{left_out} of {len(cohort)} patients hold none of the modalities and are left out.")
     if any(record.part for record in chosen.records):
-        notes.append("The data prescribe a split; it is not used, since every repeat makes its own.")
-    return Subject(name, plan.model_copy(update={"modalities": kept}), chosen, tuple(notes))
+        found.append("The data prescribe a split; it is not used, since every repeat makes its own.")
+    return Subject(name, plan.model_copy(update={"modalities": kept}), chosen, tuple(found))
 
 
 def _constant_note(modality: str) -> str:

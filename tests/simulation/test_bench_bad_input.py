@@ -52,6 +52,36 @@ def test_classes_that_are_numbers_are_in_order_of_size(tmp_path: Path) -> None:
     subject = open_subject(Source(dataset=write(tmp_path / "people.toml", TEN_LINES)))
 
     assert subject.plan.task == Classification(classes=("2", "9", "10"))
+    assert subject.notes == ("The 3 classes are those found in column 'fate': ['2', '9', '10'].",)
+
+
+@pytest.mark.parametrize("nothing", ["", "NA", "NaN"])
+def test_what_says_that_nothing_is_known_is_no_class(nothing: str, tmp_path: Path) -> None:
+    write_people(tmp_path, ["well", "ill", "well", nothing, "ill"] * 5)
+    subject = open_subject(Source(dataset=write(tmp_path / "people.toml", TEN_LINES)))
+
+    assert subject.plan.task == Classification(classes=("ill", "well"))
+    assert len(subject.cohort) == 20
+    assert subject.notes == (
+        "The 2 classes are those found in column 'fate': ['ill', 'well'].",
+        "5 of 25 patients have no known outcome and are left out.",
+    )
+
+
+def test_a_class_that_is_listed_may_be_called_na(tmp_path: Path) -> None:
+    write_people(tmp_path, ["well", "NA", "", "well", "NA"] * 5)
+    text = TEN_LINES.replace('column = "fate"', 'column = "fate", classes = ["NA", "well"]')
+    subject = open_subject(Source(dataset=write(tmp_path / "people.toml", text)))
+
+    assert subject.plan.task == Classification(classes=("NA", "well"))
+    assert subject.notes == ("5 of 25 patients have no known outcome and are left out.",)
+
+
+def test_a_column_of_very_many_classes_is_not_spelled_out(tmp_path: Path) -> None:
+    write_people(tmp_path, [f"fate {index}" for index in range(12)])
+    subject = open_subject(Source(dataset=write(tmp_path / "people.toml", TEN_LINES)))
+
+    assert subject.notes == ("The 12 classes are those found in column 'fate': too many to be named here.",)
 
 
 def test_a_modality_of_constant_columns_is_left_out_by_name(tmp_path: Path) -> None:
@@ -61,7 +91,7 @@ def test_a_modality_of_constant_columns_is_left_out_by_name(tmp_path: Path) -> N
 
     assert subject.modalities == ("visits",)
     assert subject.cohort.modalities == ("visits",)
-    assert subject.notes == ("Modality 'blood' is left out: no column of it varies between patients.",)
+    assert subject.notes[1:] == ("Modality 'blood' is left out: no column of it varies between patients.",)
 
 
 def test_nothing_but_constant_columns_is_an_error(tmp_path: Path) -> None:
@@ -81,10 +111,11 @@ def test_patients_without_any_modality_are_left_out_in_words(tmp_path: Path) -> 
     subject = open_subject(Source(dataset=write(tmp_path / "people.toml", text)))
 
     assert len(subject.cohort) == 47
-    assert subject.notes == ("3 of 50 patients hold none of the modalities and are left out.",)
+    assert subject.notes[1:] == ("3 of 50 patients hold none of the modalities and are left out.",)
 
 
 SURVIVAL = '{ kind = "survival", event-column = "died", time-column = "days" }'
+CLASS = '{ kind = "class", column = "fate" }'
 LABELS = '{ kind = "labels", columns = ["died", "moved"] }'
 
 
@@ -97,7 +128,7 @@ def forget_outcomes(folder: Path, outcome: str, cells: dict[str, Sequence[int]])
     for column, rows in cells.items():
         people[column] = people[column].astype(object).where(~people.index.isin(list(rows)))
     people.to_csv(folder / "people.csv", index=False)
-    text = TEN_LINES.replace('{ kind = "class", column = "fate" }', outcome)
+    text = TEN_LINES.replace(CLASS, outcome)
     return Source(dataset=write(folder / "people.toml", text))
 
 
@@ -105,7 +136,7 @@ def forget_outcomes(folder: Path, outcome: str, cells: dict[str, Sequence[int]])
     ("outcome", "cells"),
     [
         (SURVIVAL, {"died": [4, 31], "days": [31, 40]}),
-        ('{ kind = "class", column = "fate" }', {"fate": [4, 31, 40]}),
+        (CLASS, {"fate": [4, 31, 40]}),
         ('{ kind = "class", column = "fate", classes = ["ill", "well"] }', {"fate": [4, 31, 40]}),
         (LABELS, {"died": [4], "moved": [31, 40]}),
     ],
@@ -133,22 +164,45 @@ def test_patients_whose_outcome_is_not_known_are_left_out_in_words(
 @pytest.mark.parametrize(
     ("outcome", "cells", "sentence"),
     [
-        (SURVIVAL, {"days": range(50)}, "The patients table lacks the outcome of 50 of 50 patients"),
+        (
+            SURVIVAL,
+            {"days": range(50)},
+            r"The patients table lacks the outcome of 50 of 50 patients .*\. Name the columns that tell it\.",
+        ),
+        (
+            '{ kind = "class", column = "fate", classes = ["ill", "well"] }',
+            {"fate": range(50)},
+            r"lacks the outcome of 50 of 50 patients \(columns \['fate'\]\)\. Name the columns that tell",
+        ),
+        (
+            CLASS,
+            {"fate": range(50)},
+            "Column 'fate' of the patients table holds no class for any of 50 patients. Fill it in, or name "
+            "another column as 'column' of the outcome.",
+        ),
+        (
+            CLASS,
+            {"fate": [*range(0, 50, 2), 31]},
+            r"Column 'fate' of the patients table holds one class only, \['ill'\], for 24 of 50 patients, "
+            "and two are the least. Add patients of another class, or name another column as 'column' of ",
+        ),
         (SURVIVAL, {"days": range(49)}, "too few patients: 1, and at least 2 are needed"),
     ],
 )
-def test_nobody_with_a_known_outcome_is_an_error(
+def test_outcomes_of_which_nothing_can_be_learned_are_an_error(
     outcome: str, cells: dict[str, Sequence[int]], sentence: str, tmp_path: Path
 ) -> None:
     with pytest.raises(DataError, match=sentence):
         open_subject(forget_outcomes(tmp_path, outcome, cells))
 
 
-def test_a_description_may_refuse_patients_without_outcome(tmp_path: Path) -> None:
-    strict = SURVIVAL + "\nignore-unknown-outcomes = false"
-
+@pytest.mark.parametrize("key", ["ignore-unknown-outcomes", "ignore_unknown_outcomes"])
+@pytest.mark.parametrize(("outcome", "column"), [(SURVIVAL, "died"), (CLASS, "fate")])
+def test_a_description_may_refuse_patients_without_outcome(
+    outcome: str, column: str, key: str, tmp_path: Path
+) -> None:
     with pytest.raises(DataError, match=r"lacks the outcome of 1 of 50 patients .* set ignore-unknown-outc"):
-        open_subject(forget_outcomes(tmp_path, strict, {"died": [4]}))
+        open_subject(forget_outcomes(tmp_path, f"{outcome}\n{key} = false", {column: [4]}))
 
 
 @pytest.mark.parametrize(

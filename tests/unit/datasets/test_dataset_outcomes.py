@@ -29,9 +29,8 @@ def test_labels_come_in_the_order_of_the_settings(tmp_path: Path) -> None:
     assert outcomes(tmp_path, table, LabelsOutcome(columns=("b", "a"))) == [(1.0, 0.0), (0.0, 1.0)]
 
 
-@pytest.mark.parametrize("cell", ["", "SECRET"])
-def test_a_class_that_is_not_listed_is_refused_without_being_named(tmp_path: Path, cell: str) -> None:
-    table = f"patient_id,class,x\n1,ill,1\n2,{cell},2\n"
+def test_a_class_that_is_not_listed_is_refused_without_being_named(tmp_path: Path) -> None:
+    table = "patient_id,class,x\n1,ill,1\n2,SECRET,2\n"
 
     with pytest.raises(
         DataError, match=r"holds none of the classes \['ill', 'well'\] for 1 of 2 patients \(column 'class'\)"
@@ -39,7 +38,22 @@ def test_a_class_that_is_not_listed_is_refused_without_being_named(tmp_path: Pat
         outcomes(tmp_path, table, ClassOutcome(classes=("ill", "well")))
 
     assert "SECRET" not in caught.value.public
-    assert cell in caught.value.local
+    assert "SECRET" in caught.value.local
+
+
+@pytest.mark.parametrize("cell", ["", "NA"])
+def test_a_class_that_is_not_known_is_refused_with_the_way_to_leave_patients_out(
+    tmp_path: Path, cell: str
+) -> None:
+    """It is not confused with a class that nobody listed."""
+    table = f"patient_id,class,x\n1,ill,1\n2,{cell},2\n3,other,3\n"
+
+    with pytest.raises(
+        DataError,
+        match=r"lacks the outcome of 1 of 3 patients \(columns \['class'\]\)\. Fill it in, take these "
+        r"patients out of the table, or set ignore-unknown-outcomes = true\.",
+    ):
+        outcomes(tmp_path, table, ClassOutcome(classes=("ill", "well")))
 
 
 @pytest.mark.parametrize(
