@@ -143,10 +143,13 @@ def test_what_was_not_measured_keeps_nobody_from_a_prediction(outcome: str, tmp_
     trials = [benchmark.trial(place) for place in benchmark.protocol.places]
     assert sum(_never_learned(trial, "one", "blood_rare") for trial in trials) == 1
     assert sum(_never_learned(trial, "two", "rare") for trial in trials) == 1
-    assert OWN[0] == "best-block"  # which speaks of those who hold its modality only
-    for name in ["block:one", *OWN[1:], *pooled]:
+    of_everybody = [name for name in (*OWN, *pooled) if name != "best-block"]
+    for name in ["block:one", *of_everybody]:
         assert_scored(results, name, patients=60)
     assert_scored(results, "block:two", patients=20)
+    chosen = [benchmark.store.record(trial.place, "best-block").chosen for trial in trials]
+    holders = [len(trial.test.holding(name)) for trial, name in zip(trials, chosen, strict=True)]
+    assert_scored(results, "best-block", patients=sum(holders))
 
 
 def _never_learned(trial: Trial, modality: str, feature: str) -> bool:

@@ -12,6 +12,7 @@ from PIL import Image
 from pydantic import ValidationError
 
 from lego_core.datasets import Tables
+from lego_core.datasets._sheet import UNKNOWN
 from lego_core.errors import DataError
 from lego_core.records import Cohort, Outcome
 
@@ -133,6 +134,36 @@ def test_a_table_among_the_patients_leaves_out_identifiers_and_outcomes(folder: 
 
     assert cohort.schemas["clinical"].features == ("age", "sex=f", "sex=m")
     assert [list(record.modalities) for record in cohort.records] == [["clinical"], [], ["clinical"]]
+
+
+@pytest.mark.parametrize("nothing", sorted(UNKNOWN))
+def test_words_for_nothing_mean_the_same_in_numbers_and_in_categories(folder: Path, nothing: str) -> None:
+    (folder / "patients.csv").write_text(
+        f"patient_id,event,time_days,age,sex\n1,1,1,50,{nothing}\n2,0,2,{nothing},m\n"
+    )
+
+    cohort = read(folder, one_modality('categories = { sex = ["f", "m"] }'))
+
+    assert values(cohort, 0, "clinical") == [[50, -1, -1]]
+    assert values(cohort, 1, "clinical") == [[-1, 0, 1]]
+
+
+def test_a_category_that_is_listed_may_be_called_na(folder: Path) -> None:
+    (folder / "patients.csv").write_text("patient_id,event,time_days,gene\n1,1,1,NA\n2,0,2,\n3,0,2,x\n")
+
+    cohort = read(folder, one_modality('categories = { gene = ["x", "NA"] }'))
+
+    assert values(cohort, 0, "clinical") == [[0, 1]]
+    assert [list(record.modalities) for record in cohort.records] == [["clinical"], [], ["clinical"]]
+
+
+def test_text_of_a_parquet_file_that_says_nothing_is_known_is_no_number(folder: Path) -> None:
+    columns = {"event": ["1", "0"], "time_days": ["1", "2"], "age": ["NA", "3"]}
+    pd.DataFrame({"patient_id": ["1", "2"], **columns}).to_parquet(folder / "patients.parquet")
+
+    cohort = read(folder, one_modality("").replace("patients.csv", "patients.parquet"))
+
+    assert [list(record.modalities) for record in cohort.records] == [[], ["clinical"]]
 
 
 def test_pictures_may_be_named_by_a_column(folder: Path) -> None:
