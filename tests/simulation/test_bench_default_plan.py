@@ -6,11 +6,13 @@ import torch
 from lego_core.datasets import Synthetic
 from lego_core.encoders import Patches, Tabular, TimeSeries
 from lego_core.plan import Fuse
-from lego_core.records import Cohort, Measurement, ModalitySchema, Outcome, PatientRecord
+from lego_core.records import Cohort, Layout, Measurement, ModalitySchema, Outcome, PatientRecord
 from simulations.benchmarks.default_plan import default_plan
 
 
-def cohort_of(features: dict[str, int], *, patients: int, layout: str = "table", holders: int = 0) -> Cohort:
+def cohort_of(
+    features: dict[str, int], *, patients: int, layout: Layout = "table", holders: int = 0
+) -> Cohort:
     """Patients of whom the first `holders` (all if 0) hold every modality, each of so many features."""
     schemas = {
         name: ModalitySchema(layout=layout, features=tuple(f"{index}" for index in range(count)))
@@ -64,7 +66,7 @@ def test_fuse_drops_out_where_a_table_has_more_features_than_patients(
 
 @pytest.mark.parametrize(("layout", "encoder"), [("series", TimeSeries()), ("bag", Patches())])
 def test_what_is_no_table_has_its_encoder_whatever_its_features(
-    layout: str, encoder: TimeSeries | Patches
+    layout: Layout, encoder: TimeSeries | Patches
 ) -> None:
     plan = default_plan("own", Synthetic(), cohort_of({"one": 50}, patients=40, layout=layout))
 
