@@ -1,11 +1,12 @@
 """Tables: a self-normalising network for few patients and many features."""
 
+import math
 from itertools import pairwise
 from typing import Annotated, ClassVar, Literal, final
 
 import torch
 from pydantic import Field
-from torch import nn
+from torch import Tensor, nn
 
 from lego_core.encoders._contract import AbstractEncoder
 from lego_core.encoders._fit import only_row, require_layout
@@ -15,6 +16,8 @@ from lego_core.records import Inputs, Layout, ModalitySchema, Tokens
 PATIENT_SHARE = 0.3
 FARTHEST = 3.0  # spreads from the mean; what lies beyond says no more, and its square would shout
 SQUARE_SHARE = 1 / 3  # brings squares to about the size of the values
+WAVE_SHARE = 0.15  # how fast waves are learned, next to the features themselves
+WAVE_FREQUENCY = 2.5  # radians that a typical wave turns by over one spread of all features
 
 
 @final
@@ -36,7 +39,7 @@ class Tabular(AbstractEncoder):
     Args:
         token_dim: Width C of the tokens.
         num_tokens: Number of tokens T the output is cut into.
-        hidden_dims: Width of each hidden layer.
+        hidden_dims: Width of each hidden layer; without effect where there are waves.
         dropout: Probability of alpha dropout after each hidden layer, in [0, 1).
         input_dropout: Probability of hiding a feature in training, in [0, 1); the guard
             against many features with few patients.
@@ -46,13 +49,18 @@ class Tabular(AbstractEncoder):
         linear_skip: Whether a linear map of the features is added to the output.
         squares: Whether each feature comes with its square. They help where there are more
             patients than features; for genes, switch them off.
+        waves: Number of random Fourier features, in place of the hidden layers: cosines of random
+            sums of all features and of what is absent. A weighted sum of many is a smooth
+            function of how alike patients are, so they tell how features act together. They pay
+            where there are far more patients than features; 0 keeps the hidden layers.
 
     Raises:
         PlanError: From `build`, if the modality is not a table.
 
     Source:
         Klambauer, Unterthiner, Mayr, Hochreiter. "Self-Normalizing Neural Networks."
-        NeurIPS 2017. arXiv:1706.02515.
+        NeurIPS 2017. arXiv:1706.02515. Waves: Rahimi, Recht. "Random Features for Large-Scale
+        Kernel Machines." NeurIPS 2007.
     """
 
     layouts: ClassVar[tuple[Layout, ...]] = ("table",)
@@ -66,6 +74,7 @@ class Tabular(AbstractEncoder):
     missing_indicators: bool = True
     linear_skip: bool = True
     squares: bool = True
+    waves: int = Field(default=0, ge=0)
 
     def build(self, schema: ModalitySchema) -> nn.Module:
         """Make the network for the features of the schema."""
@@ -88,14 +97,15 @@ class _TabularModule(nn.Module):
         num_outputs = settings.num_tokens * settings.token_dim
         num_inputs = 2 * num_features if settings.squares else num_features
         widths = (num_inputs, *settings.hidden_dims)
+        self.waves = _Waves(2 * num_features, settings.waves) if settings.waves else None
         self.input_dropout = nn.Dropout(settings.input_dropout)
         self.hidden = nn.Sequential(
             *(
                 nn.Sequential(_lecun(*sizes), nn.SELU(), nn.AlphaDropout(settings.dropout))
-                for sizes in pairwise(widths)
+                for sizes in pairwise(widths if self.waves is None else ())
             )
         )
-        self.out = _zeros(widths[-1], num_outputs)
+        self.out = _zeros(settings.waves or widths[-1], num_outputs)
         self.skip = _zeros(num_inputs, num_outputs) if settings.linear_skip else None
         self.absent = _zeros(num_features, num_outputs) if settings.missing_indicators else None
         self.constant = nn.Parameter(torch.randn(settings.num_tokens, settings.token_dim))
@@ -104,16 +114,32 @@ class _TabularModule(nn.Module):
         """Add up the network, the linear paths and the constants, and cut the sum into tokens."""
         values, measured = only_row(inputs)
         values = values.clamp(-FARTHEST, FARTHEST)
-        if self.squares:
-            values = torch.cat([values, SQUARE_SHARE * values.square()], dim=1)
-        values = self.input_dropout(values)
-        output = self.out(self.hidden(values))
+        absent = (~measured).to(values.dtype)
+        squares = [SQUARE_SHARE * values.square()] if self.squares else []
+        features = self.input_dropout(torch.cat([values, *squares], dim=1))
+        if self.waves is None:
+            output = self.out(self.hidden(features))
+        else:
+            output = self.out(self.waves(self.input_dropout(torch.cat([values, absent], dim=1))))
         if self.skip is not None:
-            output = output + self.skip(values)
+            output = output + self.skip(features)
         if self.absent is not None:
-            output = output + self.absent(self.input_dropout((~measured).to(values.dtype)))
+            output = output + self.absent(self.input_dropout(absent))
         tokens = self.constant + PATIENT_SHARE * output.unflatten(1, self.constant.shape)
         return Tokens(tokens, torch.ones_like(tokens[..., 0], dtype=torch.bool))
+
+
+class _Waves(nn.Module):
+    """Cosines of random sums of the inputs, small enough to be learned slowly."""
+
+    def __init__(self, num_inputs: int, num_waves: int) -> None:
+        super().__init__()
+        self.directions = nn.Linear(num_inputs, num_waves)
+        nn.init.normal_(self.directions.weight, std=WAVE_FREQUENCY * num_inputs**-0.5)
+        nn.init.uniform_(self.directions.bias, 0.0, 2 * math.pi)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return WAVE_SHARE * torch.cos(self.directions(inputs))
 
 
 def _lecun(num_inputs: int, num_outputs: int) -> nn.Linear:
