@@ -1,4 +1,4 @@
-"""Tables: a self-normalising network for few patients and many features."""
+"""Tables: a self-normalising network, a linear path, squares and waves."""
 
 import math
 from itertools import pairwise
@@ -97,7 +97,8 @@ class _TabularModule(nn.Module):
         num_outputs = settings.num_tokens * settings.token_dim
         num_inputs = 2 * num_features if settings.squares else num_features
         widths = (num_inputs, *settings.hidden_dims)
-        self.waves = _Waves(2 * num_features, settings.waves) if settings.waves else None
+        num_waved = 2 * num_features if settings.missing_indicators else num_features
+        self.waves = _Waves(num_waved, settings.waves) if settings.waves else None
         self.input_dropout = nn.Dropout(settings.input_dropout)
         self.hidden = nn.Sequential(
             *(
@@ -120,7 +121,8 @@ class _TabularModule(nn.Module):
         if self.waves is None:
             output = self.out(self.hidden(features))
         else:
-            output = self.out(self.waves(self.input_dropout(torch.cat([values, absent], dim=1))))
+            flags = [absent] if self.absent is not None else []
+            output = self.out(self.waves(self.input_dropout(torch.cat([values, *flags], dim=1))))
         if self.skip is not None:
             output = output + self.skip(features)
         if self.absent is not None:

@@ -3,8 +3,11 @@
 import pytest
 import torch
 from pydantic import ValidationError
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics.pairwise import rbf_kernel
 
 from lego_core.encoders import Tabular
+from lego_core.encoders.tabular import WAVE_FREQUENCY, WAVE_SHARE
 from lego_core.errors import ShapeError
 from lego_core.records import ModalitySchema
 
@@ -21,12 +24,53 @@ def awake(module):
     return module
 
 
-def test_untrained_tokens_are_the_same_for_every_patient(make_inputs):
-    module = Tabular().build(schema(300)).eval()
+@pytest.mark.parametrize("waves", [0, 64])
+def test_untrained_tokens_are_the_same_for_every_patient(make_inputs, waves):
+    module = Tabular(waves=waves).build(schema(300)).eval()
 
     tokens = module(make_inputs(100 * torch.randn(6, 1, 300))).values
 
     assert torch.equal(tokens, tokens[:1].expand_as(tokens))
+
+
+def test_products_of_waves_are_the_gaussian_kernel_of_scikit_learn(make_inputs):
+    features = 6
+    module = Tabular(waves=200_000, num_tokens=1, token_dim=1).build(schema(features)).eval()
+    values = torch.randn(5, 1, features).clamp(-2, 2)
+    measured = torch.rand(5, 1, features) < 0.8
+    inputs = make_inputs(values * measured, measured=measured)
+    seen = torch.cat([inputs.values[:, 0], (~measured[:, 0]).float()], dim=1)
+
+    waves = module.waves(seen) / WAVE_SHARE
+    products = 2 * (waves @ waves.T) / waves.shape[1]
+
+    gamma = WAVE_FREQUENCY**2 / (2 * 2 * features)
+    expected = torch.tensor(rbf_kernel(seen.numpy(), gamma=gamma), dtype=torch.float32)
+    torch.testing.assert_close(products, expected, atol=0.02, rtol=0)
+
+
+def test_waves_take_the_place_of_the_hidden_layers():
+    names = {name.split(".")[0] for name, _ in Tabular(waves=8).build(schema(3)).named_parameters()}
+
+    assert names == {"waves", "out", "skip", "absent", "constant"}
+
+
+def test_waves_tell_how_features_act_together(make_inputs):
+    """Whether two features have the same sign is in no weighted sum of them, nor of their squares."""
+    values = torch.randn(400, 1, 2, generator=torch.Generator().manual_seed(0)).clamp(-2, 2)
+    same = (values[:, 0].prod(dim=1) > 0).float()
+
+    def explained(**settings):
+        module = Tabular(num_tokens=1, token_dim=1, input_dropout=0, **settings).build(schema(2)).eval()
+        seen = values[:, 0]
+        features = torch.cat([seen, seen.square()], dim=1)
+        if module.waves is not None:
+            waves = module.waves(torch.cat([seen, torch.zeros_like(seen)], dim=1)).detach()
+            features = torch.cat([features, waves], dim=1)
+        return LogisticRegression(C=1e3, max_iter=2000).fit(features, same).score(features, same)
+
+    assert explained(waves=64) > 0.9
+    assert explained() < 0.7
 
 
 def test_one_step_of_training_tells_patients_apart(make_inputs):
@@ -114,6 +158,16 @@ def test_without_indicators_an_absent_measurement_stays_an_average_one():
     )
 
     assert with_them - without == {"absent.weight"}
+
+
+def test_without_indicators_waves_do_not_see_what_is_absent(make_inputs):
+    absent, average = one_absent(make_inputs)
+    unlike = {}
+    for told in (True, False):
+        module = awake(Tabular(missing_indicators=told, waves=16).build(schema(3))).eval()
+        unlike[told] = not torch.equal(module(absent).values, module(average).values)
+
+    assert unlike == {True: True, False: False}
 
 
 def test_the_linear_path_is_a_weighted_sum_of_the_features(make_inputs):
