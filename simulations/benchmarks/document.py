@@ -44,7 +44,7 @@ def write_document(quality: Sequence[Finished], studies: Sequence[Path], *, fold
         MERGE, "LegoMerge, unpaired, the plan's own rule", [BEST_BLOCK, ENSEMBLE, *end_to_end], quality
     )
     lines += _against(FUSE, "LegoFuse, two epochs", [BEST_BLOCK, ENSEMBLE, MERGE, *end_to_end], quality)
-    lines += ["## Studies", ""]
+    lines += ["## Studies", ""] if studies else []
     for each in studies:
         lines += _study(each, folder)
     lines += ["## Dataset by dataset", ""]
