@@ -16,7 +16,7 @@ from lego_core.records import Inputs, Layout, ModalitySchema, Tokens
 PATIENT_SHARE = 0.3
 FARTHEST = 3.0  # spreads from the mean; what lies beyond says no more, and its square would shout
 SQUARE_SHARE = 1 / 3  # brings squares to about the size of the values
-WAVE_SHARE = 0.15  # how fast waves are learned, next to the features themselves
+WAVE_SHARE = 0.08  # how fast waves are learned, next to the features themselves
 WAVE_FREQUENCY = 2.5  # radians that a typical wave turns by over one spread of all features
 
 
