@@ -86,7 +86,7 @@ def block_update(site: Site, question: AskBlockUpdate, state: Mapping[str, Tenso
     settings = site.plan.training_of(question.modality)
     if not question.to_the_end:
         settings = settings.model_copy(update={"epochs": site.plan.rounds.local_epochs})
-    return _answer(site, block, cohort, question=question, settings=settings)
+    return _answer(site, block, cohort, question=question, settings=settings, to_the_end=question.to_the_end)
 
 
 def fuse_update(site: Site, question: AskFuseUpdate, state: Mapping[str, Tensor]) -> Letter:
@@ -156,6 +156,7 @@ def _answer(
     *,
     question: AskBlockUpdate | AskFuseUpdate,
     settings: TrainingSettings,
+    to_the_end: bool = False,
 ) -> Letter:
     """Score the weights received; train them too, unless only the score was asked for."""
     started = time.monotonic()
@@ -169,7 +170,6 @@ def _answer(
         model, task=task, settings=settings, device=site.file.device,
         proximal_strength=plan.aggregation.proximal_strength,
     )  # fmt: skip
-    to_the_end = isinstance(question, AskBlockUpdate) and question.to_the_end
     epochs = trainer.fit(train, validation if to_the_end else None, seed=plan.seed * 10_000 + question.round)
     difference = {name: tensor - received[name] for name, tensor in exchanged(model).items()}
     weight = float(len(train))

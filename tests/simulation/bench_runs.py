@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
+from tiny_files import TASKS, tiny_dataset, tiny_plan
 
 from lego_core.errors import DataError
 from lego_core.records import Cohort
 from lego_core.tasks import Task
+from lego_core.training import TrainingSettings
 from simulations.baselines import AbstractBaseline, Fitted
 from simulations.benchmarks.benchmark import Benchmark, run_job
 from simulations.benchmarks.protocol import Protocol
@@ -30,36 +32,6 @@ layout = "series"
 file = "visits.csv"
 time-column = "day"
 """
-SYNTHETIC = """
-kind = "synthetic"
-patients = 60
-outcome = { kind = "OUTCOME" }
-[modalities.one]
-layout = "table"
-features = 3
-[modalities.two]
-layout = "table"
-features = 3
-"""
-TINY = """
-name = "tiny"
-task = TASK
-privacy = { kind = "no-privacy" }
-latent = { num-latents = 2, latent-dim = 8, num-heads = 2, depth = 1 }
-training = { epochs = 2, batch-size = 16 }
-[modalities.one.encoder]
-kind = "tabular"
-token-dim = 8
-hidden-dims = [8]
-[modalities.two.encoder]
-kind = "tabular"
-token-dim = 8
-hidden-dims = [8]
-"""
-TASKS = {
-    "survival": '{ kind = "survival" }',
-    "class": '{ kind = "classification", classes = ["no", "yes"] }',
-}
 
 
 def write_people(folder: Path, fates: Sequence[str]) -> None:
@@ -79,10 +51,11 @@ def write(path: Path, text: str) -> str:
     return str(path)
 
 
-def tiny_source(folder: Path, outcome: str = "survival") -> Source:
-    dataset = write(folder / "small.toml", SYNTHETIC.replace("OUTCOME", outcome))
+def tiny_source(folder: Path, kind: str = "survival") -> Source:
+    dataset = tiny_dataset("one", "two", patients=60, outcome=f'{{ kind = "{kind}" }}')
     return Source(
-        dataset=dataset, plan=write(folder / "tiny-plan.toml", TINY.replace("TASK", TASKS[outcome]))
+        dataset=write(folder / "small.toml", dataset),
+        plan=write(folder / "tiny-plan.toml", tiny_plan("one", "two", task=TASKS[kind])),
     )
 
 
@@ -106,7 +79,9 @@ class Guess(AbstractBaseline):
     kind: str = "guess"
     problem: str = ""
 
-    def _fit(self, train: Cohort, validation: Cohort, *, task: Task, **_: object) -> Fitted:  # type: ignore[override]
+    def _fit(
+        self, train: Cohort, validation: Cohort, *, task: Task, settings: TrainingSettings, seed: int
+    ) -> Fitted:
         if self.problem == "value":
             raise ValueError("all samples are censored")
         if self.problem == "data":

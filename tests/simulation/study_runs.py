@@ -4,6 +4,8 @@ from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
 
+from tiny_files import tiny_dataset, tiny_plan
+
 from lego_core.records import Cohort
 from simulations.benchmarks.protocol import Place
 from simulations.benchmarks.studies import STUDIES, AbstractStudy
@@ -14,35 +16,6 @@ from simulations.benchmarks.studies._work import StudyRun, run_step
 from simulations.benchmarks.studies.growth import Growth
 from simulations.benchmarks.subject import Source
 
-DATASET = """
-kind = "synthetic"
-patients = 150
-outcome = { kind = "survival" }
-[modalities.one]
-layout = "table"
-features = 3
-[modalities.two]
-layout = "table"
-features = 3
-[modalities.three]
-layout = "table"
-features = 3
-"""
-ENCODER = 'kind = "tabular"\ntoken-dim = 8\nhidden-dims = [8]'
-PLAN = f"""
-name = "tiny"
-task = {{ kind = "survival" }}
-privacy = {{ kind = "no-privacy" }}
-latent = {{ num-latents = 2, latent-dim = 8, num-heads = 2, depth = 2 }}
-training = {{ epochs = 2, batch-size = 16 }}
-rounds = {{ local-epochs = 1 }}
-[modalities.one.encoder]
-{ENCODER}
-[modalities.two.encoder]
-{ENCODER}
-[modalities.three.encoder]
-{ENCODER}
-"""
 README = Path(__file__).resolve().parents[2] / "simulations" / "benchmarks" / "README.md"
 NAMES = ["one", "two", "three"]
 PLACE = Place(1, 1)
@@ -51,8 +24,8 @@ PLACE = Place(1, 1)
 @cache
 def source() -> Source:
     folder = Path(mkdtemp(prefix="lego-studies-"))
-    (folder / "small.toml").write_text(DATASET, encoding="utf-8")
-    (folder / "tiny.toml").write_text(PLAN, encoding="utf-8")
+    (folder / "small.toml").write_text(tiny_dataset(*NAMES, patients=150), encoding="utf-8")
+    (folder / "tiny.toml").write_text(tiny_plan(*NAMES, depth=2), encoding="utf-8")
     return Source(dataset=str(folder / "small.toml"), plan=str(folder / "tiny.toml"))
 
 

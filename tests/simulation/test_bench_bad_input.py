@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from bench_runs import SYNTHETIC, TEN_LINES, Guess, prepare, run_here, write, write_people
+from bench_runs import TEN_LINES, Guess, prepare, run_here, write, write_people
+from tiny_files import tiny_dataset
 from typer.testing import CliRunner
 
 from lego_core.errors import DataError, LegoError, PlanError
@@ -37,7 +38,7 @@ def test_ten_lines_about_a_dataset_never_seen_are_enough(tmp_path: Path) -> None
 
 def test_the_task_follows_from_the_outcome(tmp_path: Path) -> None:
     def task_of(outcome: str) -> object:
-        text = SYNTHETIC.replace('{ kind = "OUTCOME" }', outcome)
+        text = tiny_dataset("one", "two", patients=60, outcome=outcome)
         return open_subject(Source(dataset=write(tmp_path / f"{outcome[10:13]}.toml", text))).plan.task
 
     assert task_of('{ kind = "survival" }') == Survival()

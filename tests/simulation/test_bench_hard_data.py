@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from bench_runs import LEGO, TASKS, TEN_LINES, TINY, prepare, run_here, write, write_people
+from bench_runs import LEGO, TEN_LINES, prepare, run_here, write, write_people
+from tiny_files import TASKS, tiny_plan
 
 from simulations.benchmarks.figure import draw_forest
 from simulations.benchmarks.protocol import Trial
@@ -49,7 +50,7 @@ def few_events(folder: Path, *, events: int) -> Source:
         modalities.one = { layout = "table", features = ["a"] }
         modalities.two = { layout = "table", features = ["b"] }
     """
-    plan = write(folder / "tiny-plan.toml", TINY.replace("TASK", TASKS["survival"]))
+    plan = write(folder / "tiny-plan.toml", tiny_plan("one", "two"))
     return Source(dataset=write(folder / "rare.toml", text), plan=plan)
 
 
@@ -94,7 +95,7 @@ def hard(folder: Path, outcome: str, *, blood: pd.DataFrame, two: pd.DataFrame, 
     pd.concat([people, blood], axis=1).to_csv(folder / "people.csv", index=False)
     two.to_csv(folder / "two.csv", index=False)
     text = HARD.replace("OUTCOME", OUTCOMES[outcome]).replace("LAYOUT", LAYOUTS[layout])
-    one, heading, _ = TINY.replace("TASK", TASKS[outcome]).partition("[modalities.two.encoder]")
+    one, heading, _ = tiny_plan("one", "two", task=TASKS[outcome]).partition("[modalities.two.encoder]")
     plan = write(folder / "tiny-plan.toml", f"{one}{heading}\n{ENCODERS[layout]}\ntoken-dim = 8\n")
     return Source(dataset=write(folder / "hard.toml", text), plan=plan)
 

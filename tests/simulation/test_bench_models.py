@@ -1,12 +1,16 @@
 """How the benchmark trains what stands beside our own methods."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import pytest
+from torch import nn
 
 from lego_core.datasets import Pbc
 from lego_core.encoders import Tabular, TimeSeries
 from lego_core.plan import RunPlan
+from lego_core.records import Cohort, ModalitySchema
+from lego_core.tasks import Task
 from lego_core.training import TrainingSettings
 from simulations.baselines import BASELINES, Fitted
 from simulations.baselines._encoded import AbstractEncodedNetwork
@@ -18,10 +22,12 @@ class Listener(AbstractEncodedNetwork):
 
     heard: ClassVar[list[tuple[dict[str, Any], TrainingSettings]]] = []
 
-    def build(self, *_: object, **__: object) -> Any:  # never asked
-        raise AssertionError
+    def build(self, schemas: Mapping[str, ModalitySchema], *, num_outputs: int) -> nn.Module:
+        raise AssertionError("nobody asks for it")
 
-    def _fit(self, *_: object, settings: TrainingSettings, **__: object) -> Fitted:  # type: ignore[misc, override]
+    def _fit(
+        self, train: Cohort, validation: Cohort, *, task: Task, settings: TrainingSettings, seed: int
+    ) -> Fitted:
         self.heard.append((dict(self.encoders), settings))
         raise StopIteration
 

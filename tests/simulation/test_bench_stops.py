@@ -7,7 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bench_runs import LEGO, TASKS, TINY, Guess, prepare, run_here, tiny_source, write
+from bench_runs import LEGO, Guess, prepare, run_here, tiny_source, write
+from tiny_files import tiny_plan
 
 from lego_core.errors import RunError
 from simulations.baselines import BASELINES
@@ -34,7 +35,7 @@ def test_a_folder_with_other_settings_is_refused(tmp_path: Path) -> None:
 def test_a_folder_of_a_plan_that_merges_otherwise_is_refused(tmp_path: Path) -> None:
     source, results = tiny_source(tmp_path), tmp_path / "results"
     prepare(source, results)
-    otherwise = TINY.replace("TASK", TASKS["survival"]) + '[merging.heads]\nkind = "linear"\n'
+    otherwise = tiny_plan("one", "two") + '[merging.heads]\nkind = "linear"\n'
     other = replace(source, plan=write(tmp_path / "other-plan.toml", otherwise))
 
     with pytest.raises(RunError, match=r"with other settings: \['merging'\] differ"):

@@ -30,8 +30,7 @@ class Paired(AbstractStudy):
     proportion, and smaller ones are inside larger ones. The merge sees no paired patient. Late
     concatenation is trained from scratch on the same paired patients, and all validation patients
     decide when it stops, which is in its favour. Where paired patients are too few to train it, it is
-    left out. In blocks of depth 1 both orders of fuse are the
-    same, so one is measured.
+    left out. In blocks of depth 1 both orders of fuse are the same, so one is measured.
 
     Args:
         numbers: How many patients; then comes everybody.
