@@ -16,8 +16,8 @@ from lego_core.records import Inputs, Layout, ModalitySchema, Tokens
 PATIENT_SHARE = 0.3
 FARTHEST = 3.0  # spreads from the mean; what lies beyond says no more, and its square would shout
 SQUARE_SHARE = 1 / 3  # brings squares to about the size of the values
-WAVE_SHARE = 0.08  # how fast waves are learned, next to the features themselves
-WAVE_FREQUENCY = 2.5  # radians that a typical wave turns by over one spread of all features
+WAVE_SUM = 50.0  # heights of all waves together: AdamW moves many as fast as few, so many are made low
+WAVE_FREQUENCY = 1.6  # radians that a typical wave turns by over one spread of all features
 
 
 @final
@@ -132,16 +132,17 @@ class _TabularModule(nn.Module):
 
 
 class _Waves(nn.Module):
-    """Cosines of random sums of the inputs, small enough to be learned slowly."""
+    """Cosines of random sums of the inputs, low enough to be learned slowly."""
 
     def __init__(self, num_inputs: int, num_waves: int) -> None:
         super().__init__()
         self.directions = nn.Linear(num_inputs, num_waves)
         nn.init.normal_(self.directions.weight, std=WAVE_FREQUENCY * num_inputs**-0.5)
         nn.init.uniform_(self.directions.bias, 0.0, 2 * math.pi)
+        self.height = WAVE_SUM / num_waves
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return WAVE_SHARE * torch.cos(self.directions(inputs))
+        return self.height * torch.cos(self.directions(inputs))
 
 
 def _lecun(num_inputs: int, num_outputs: int) -> nn.Linear:

@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics.pairwise import rbf_kernel
 
 from lego_core.encoders import Tabular
-from lego_core.encoders.tabular import WAVE_FREQUENCY, WAVE_SHARE
+from lego_core.encoders.tabular import WAVE_FREQUENCY
 from lego_core.errors import ShapeError
 from lego_core.records import ModalitySchema
 
@@ -41,7 +41,7 @@ def test_products_of_waves_are_the_gaussian_kernel_of_scikit_learn(make_inputs):
     inputs = make_inputs(values * measured, measured=measured)
     seen = torch.cat([inputs.values[:, 0], (~measured[:, 0]).float()], dim=1)
 
-    waves = module.waves(seen) / WAVE_SHARE
+    waves = module.waves(seen) / module.waves.height
     products = 2 * (waves @ waves.T) / waves.shape[1]
 
     gamma = WAVE_FREQUENCY**2 / (2 * 2 * features)
