@@ -6,6 +6,8 @@ LegoError
 ├── ShapeError       tensors or blocks of sizes that do not go together
 ├── MergeError       blocks that cannot be merged or fused
 ├── PrivacyError     a privacy promise that cannot be kept
+│   └── SecureSumError   a message or a wish that the secure sum refuses
+├── LogError         a log or ledger that was changed, or cannot be written
 ├── ProtocolError    a message that breaks the agreed form
 ├── BundleError      a model folder that is damaged, changed or too new
 ├── RunError         a run that cannot go on
@@ -58,6 +60,14 @@ class MergeError(LegoError):
 
 class PrivacyError(LegoError):
     """A privacy promise cannot be kept."""
+
+
+class SecureSumError(PrivacyError):
+    """The secure sum refuses a message or a wish; nothing was revealed."""
+
+
+class LogError(LegoError):
+    """A log or ledger was changed, or cannot be written."""
 
 
 class ProtocolError(LegoError):

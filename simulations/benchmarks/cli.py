@@ -88,6 +88,24 @@ def study(
     )
 
 
+@bench.command(name="secure-sum")
+def secure_sum(
+    elements: Annotated[int, typer.Option(min=1000, help="Length of the vector.")] = 10_000_000,
+    pairs: Annotated[int, typer.Option(min=1, help="Turns for each of the two.")] = 6,
+    neighbours: Annotated[
+        str, typer.Option(help="With how many sites a site shares masks; a race for each number.")
+    ] = "10,20",
+    output: Annotated[Path, typer.Option(file_okay=False, resolve_path=True, help="Where to write.")] = Path(
+        "runs/bench/secure-sum"
+    ),
+) -> None:
+    """Race the secure sum against Flower's SecAgg+ on one long vector."""
+    from simulations.benchmarks.secure_sum import run_secure_sum
+
+    counts = [int(count) for count in neighbours.split(",")]
+    run_secure_sum(output, elements=elements, pairs=pairs, neighbours=counts)
+
+
 @bench.command()
 def document(
     benchmarks: Annotated[

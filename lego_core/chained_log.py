@@ -1,0 +1,124 @@
+"""A log whose lines hang together: each carries the hash of the one before, so that no change stays unseen.
+
+What `append` has returned from is on the disk. A line that was being written when the machine
+died has no end; nobody acted on it, and it is taken away.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, final
+
+from lego_core.errors import LogError
+
+FIRST = "0" * 64  # what the first line carries in place of a hash
+
+
+@final
+class ChainedLog:
+    """One file of chained JSON lines, to add to and to read.
+
+    Args:
+        path: The file; made, readable by its owner alone, if it is not there.
+
+    Raises:
+        LogError: If what is there was changed.
+
+    Guarantees:
+        Any line but the last ones changed, taken away, added or moved is found when the log is opened
+        again. Lines cut off at the end are found by whoever knows `head`.
+        Not against who may write the file and builds the whole chain anew: give `head` to
+        others, or have it signed.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
+            written = path.read_bytes()
+        except OSError as error:
+            raise self._unwritable(error) from error
+        whole, _, torn = written.rpartition(b"\n")
+        if torn:
+            os.truncate(path, len(written) - len(torn))
+        lines = whole.split(b"\n") if whole else []
+        self.events = check_chain(lines, name=path.name)
+        self.head = _hash(lines[-1]) if lines else FIRST
+
+    def append(self, event: str, fields: Mapping[str, Any]) -> None:
+        """Add an event; it is on the disk when this returns, or nothing of it is.
+
+        Args:
+            event: What happened.
+            fields: Who, what, how much; never anything of a patient.
+
+        Raises:
+            LogError: If it cannot be written.
+        """
+        entry = {
+            "number": len(self.events) + 1,
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "previous": self.head,
+            "event": event,
+            **fields,
+        }
+        line = json.dumps(entry, sort_keys=True).encode("ascii")
+        before = self.path.stat().st_size
+        try:
+            with self.path.open("ab") as file:
+                file.write(line + b"\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            os.truncate(self.path, before)
+            raise self._unwritable(error) from error
+        self.events.append(json.loads(line))
+        self.head = _hash(line)
+
+    def _unwritable(self, error: OSError) -> LogError:
+        return LogError(
+            f"'{self.path.name}' cannot be written ({error.strerror}), and nothing is done that is not "
+            "written down first. Make room on the disk, or mend the folder's rights, and go on.",
+            local=str(self.path),
+        )
+
+
+def check_chain(lines: list[bytes], *, name: str) -> list[dict[str, Any]]:
+    """Read chained lines.
+
+    Args:
+        lines: Without their line ends.
+        name: What to call the log.
+
+    Raises:
+        LogError: If a line was changed, taken away, added or moved; it names the first place.
+    """
+    events: list[dict[str, Any]] = []
+    previous = FIRST
+    for number, line in enumerate(lines, start=1):
+        entry = _read(line)
+        if (entry.get("number"), entry.get("previous")) != (number, previous):
+            raise LogError(
+                f"'{name}' was changed: line {number} does not follow from the one before it, or that "
+                "one was changed. Nothing is added to a log that does not hold. Compare it with its last "
+                "copy, and keep both."
+            )
+        events.append(entry)
+        previous = _hash(line)
+    return events
+
+
+def _read(line: bytes) -> dict[str, Any]:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return {}
+    return entry if isinstance(entry, dict) else {}
+
+
+def _hash(line: bytes) -> str:
+    return hashlib.sha256(line).hexdigest()

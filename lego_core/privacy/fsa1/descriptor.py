@@ -1,0 +1,243 @@
+"""What one session is about, in bytes that every site hashes, and what a site accepts of it."""
+
+import json
+from typing import Literal, final
+
+import numpy as np
+from jaxtyping import Float32, Float64, UInt32
+from pydantic import Field, ValidationError, field_validator
+
+from lego_core.component import Component, explain
+from lego_core.errors import SecureSumError
+from lego_core.privacy.fsa1.fixed_point import fits, from_fixed_point
+from lego_core.privacy.fsa1.vectors import Clipped
+from lego_core.privacy.fsa1.wire import MOST_SITES, SUITE, digest
+
+FEWEST_SITES = 3  # of two, each would learn the other's vector from the sum
+HEX_32 = r"^[0-9a-f]{64}$"
+
+
+@final
+class SessionDescriptor(Component):
+    """Everything about a session that all its sites must see alike.
+
+    Args:
+        suite: The protocol; there is one.
+        run: Name of the run.
+        round: Number of the round.
+        group: What is summed, such as a block.
+        attempt: How often this sum was begun.
+        participants: The sites, sorted; a site's place is its position, from 1.
+        threshold: Shares t that open a secret.
+        neighbours: With how many others each site shares; all others, up to 64 sites.
+        max_corrupt: How many sites may work with the server.
+        min_survivors: Fewest sites whose sum may be opened.
+        dim: Words of the whole vector.
+        clipped_dim: Words of its first part, the clipped numbers and the weight behind them; 0 without.
+        clip: Largest size of a number, as the hexadecimal text of a float: its decimal text is not unique.
+        frac_bits: Bits behind the point.
+        weight_cap: The number of patients that counts as weight 1.
+        model_sha256: Hash of the weights that every site trains on.
+        schema_sha256: Hash of the vector's parts: names, shapes, and how many sites contribute to each.
+        task_sha256: Hash of what was asked.
+        roster_sha256: Hash of the roster of sites.
+        nonce: 32 fresh bytes.
+        deadline: Seconds since 1970 after which nothing is answered.
+    """
+
+    suite: Literal["FSA1"] = SUITE
+    run: str
+    round: int = Field(ge=0)
+    group: str
+    attempt: int = Field(ge=1)
+    participants: tuple[str, ...] = Field(max_length=MOST_SITES)
+    threshold: int
+    neighbours: int
+    max_corrupt: int = Field(ge=0)
+    min_survivors: int
+    dim: int = Field(ge=1)
+    clipped_dim: int = Field(ge=0)
+    clip: str
+    frac_bits: int
+    weight_cap: int = Field(ge=1)
+    model_sha256: str = Field(pattern=HEX_32)
+    schema_sha256: str = Field(pattern=HEX_32)
+    task_sha256: str = Field(pattern=HEX_32)
+    roster_sha256: str = Field(pattern=HEX_32)
+    nonce: str = Field(pattern=HEX_32)
+    deadline: int
+
+    @field_validator("clip")
+    @classmethod
+    def _is_a_float32(cls, clip: str) -> str:
+        if float.fromhex(clip).hex() != clip:
+            raise ValueError(f"'{clip}' is not the hexadecimal text of a float, such as '{(1.0).hex()}'")
+        if float(np.float32(float.fromhex(clip))) != float.fromhex(clip):
+            raise ValueError(f"'{clip}' is no float32, so that rounding could exceed it")
+        return clip
+
+    def packed(self) -> bytes:
+        """The one form that is hashed: JSON in ASCII, keys sorted, no spaces."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":")).encode("ascii")
+
+    @classmethod
+    def read(cls, packed: bytes) -> "SessionDescriptor":
+        """Read what `packed` wrote, and no other form of it.
+
+        Raises:
+            SecureSumError: If it is not a session, or not written in that one form.
+        """
+        try:
+            described = cls.model_validate_json(packed)
+        except ValidationError as error:
+            raise explain(error, where="The session of a secure sum", kind=SecureSumError) from error
+        if described.packed() != packed:
+            raise SecureSumError(
+                "The session of a secure sum is not written in its one form, so sites might hash different "
+                "bytes. Nothing was sent. Run the same code at both ends."
+            )
+        return described
+
+    def clipped(self, values: Float32[np.ndarray, "P"], *, patients: int) -> Clipped:
+        """The first part of a site's vector.
+
+        Args:
+            values: P numbers.
+            patients: How many patients stand behind them.
+
+        Raises:
+            SecureSumError: If so many patients may not count.
+        """
+        if not 0 < patients <= self.weight_cap:
+            raise SecureSumError(
+                f"An update learned from {patients} patients may not enter this sum, which is for 1 to "
+                f"{self.weight_cap} of each site. Nothing was sent. Raise weight-cap in the plan's privacy."
+            )
+        return Clipped(values, patients / self.weight_cap, self.clip_value, self.frac_bits)
+
+    def read_clipped(
+        self, residues: UInt32[np.ndarray, "W"], *, num_sites: int
+    ) -> tuple[Float64[np.ndarray, "P"], float]:
+        """Read the first part of a sum: the weighted total of P numbers, and the patients behind it.
+
+        Raises:
+            SecureSumError: If no clipped numbers of so many sites come to that.
+        """
+        numbers = from_fixed_point(residues, bits=self.frac_bits)
+        weight, slack = numbers[-1] / self.clip_value, num_sites * 2.0**-self.frac_bits / self.clip_value
+        largest = (weight + slack) * self.clip_value
+        if not 0 < weight <= num_sites + slack or np.abs(numbers).max() > largest:
+            raise SecureSumError(
+                f"Round {self.round}, '{self.group}': what came out is no sum of clipped numbers of "
+                f"{num_sites} sites. A site sent false residues, and the sum hides which. The round's sum "
+                "was put aside."
+            )
+        return numbers[:-1] * self.weight_cap, float(weight * self.weight_cap)
+
+    @property
+    def sid(self) -> bytes:
+        """The session's name: 32 bytes that no other session has."""
+        return digest("session", self.packed())
+
+    @property
+    def clip_value(self) -> float:
+        """The clip as a number."""
+        return float.fromhex(self.clip)
+
+    @property
+    def places(self) -> dict[str, int]:
+        """Where each site is, from 1."""
+        return {site: place for place, site in enumerate(self.participants, start=1)}
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every site shares with all others."""
+        return self.neighbours == len(self.participants) - 1
+
+    @property
+    def fewest(self) -> int:
+        """Fewest sites that must be there at every stage before survivors are confirmed."""
+        return max(self.threshold, FEWEST_SITES) if self.is_complete else FEWEST_SITES
+
+
+@final
+class SiteLimits(Component):
+    """What a site accepts of any session, whoever asks: from its own file, not from the server.
+
+    Args:
+        most_corrupt: The site wants to be safe from at least this many others who work with the server.
+        largest_clip: Largest clip.
+        largest_weight_cap: Most patients that may count as weight 1.
+        semi_honest_server: Whether the site sums among neighbours, as is needed above 64 sites; against
+            a server that lies this promises nothing.
+    """
+
+    most_corrupt: int = Field(default=0, ge=0)
+    largest_clip: float = Field(default=1e3, gt=0)
+    largest_weight_cap: int = Field(default=1_000_000, ge=1)
+    semi_honest_server: bool = False
+
+    def check(
+        self, described: SessionDescriptor, *, site: str, roster: frozenset[str], roster_sha256: str, now: int
+    ) -> None:
+        """Refuse a session in which this site's vector would not be safe.
+
+        Raises:
+            SecureSumError: With the reason; the site sends nothing.
+        """
+        there = described.participants
+        sites, t, c = len(there), described.threshold, described.max_corrupt
+        if list(there) != sorted(set(there)):
+            raise _refused("its sites are not sorted, or one is there twice", "Sort them, each once")
+        if site not in there:
+            raise _refused(f"site '{site}' is not among its sites", "Ask only those that take part")
+        if strangers := sorted(set(there) - roster):
+            raise _refused(f"sites {strangers} are not on the roster", "Sign a roster that names them")
+        if described.roster_sha256 != roster_sha256:
+            raise _refused("it goes by another roster than this site's", "Give all sites the same roster")
+        if sites < FEWEST_SITES:
+            raise _refused(f"{sites} sites are fewer than {FEWEST_SITES}", "Of two, each learns the other's")
+        if c < self.most_corrupt:
+            raise _refused(
+                f"it withstands {c} corrupt sites and this site asks for {self.most_corrupt}",
+                "Raise max-corrupt",
+            )
+        if not 2 <= t <= described.neighbours + 1:
+            raise _refused(
+                f"a threshold of {t} among {described.neighbours + 1} shares is none", "Choose one in between"
+            )
+        if described.is_complete and 2 * t <= sites + c:
+            raise _refused(
+                f"with a threshold of {t} among {sites} sites, {c} corrupt ones could open two sums",
+                f"Choose {(sites + c) // 2 + 1} or more",
+            )
+        if not described.is_complete and not self.semi_honest_server:
+            raise _refused(
+                f"each site would share with {described.neighbours} of {sites - 1} others, and this site "
+                "does not rely on an honest server",
+                "Sum over fewer sites, or set semi-honest-server in the site's file",
+            )
+        if described.min_survivors < max(FEWEST_SITES, c + 2):
+            raise _refused(
+                f"a sum of {described.min_survivors} sites could be opened",
+                f"Ask for {max(FEWEST_SITES, c + 2)}",
+            )
+        if not 0 < described.clip_value <= self.largest_clip:
+            raise _refused(f"its clip is {described.clip_value:g}", f"Choose at most {self.largest_clip:g}")
+        if not fits(sites, described.clip_value, described.frac_bits):
+            raise _refused(
+                f"sums of {sites} numbers with {described.frac_bits} bits could wrap", "Use fewer bits"
+            )
+        if described.weight_cap > self.largest_weight_cap:
+            raise _refused(
+                f"{described.weight_cap} patients would count as 1",
+                f"Choose at most {self.largest_weight_cap}",
+            )
+        if now > described.deadline:
+            raise _refused(f"it ended {now - described.deadline} s ago", "Look at the clocks, or begin anew")
+
+
+def _refused(reason: str, remedy: str) -> SecureSumError:
+    return SecureSumError(
+        f"The site refuses this session of the secure sum: {reason}. Nothing was sent. {remedy}."
+    )

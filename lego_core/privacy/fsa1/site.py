@@ -1,0 +1,401 @@
+"""A site's half of a session: five answers, in order, and nothing more."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple, dataclass, field
+from typing import Any, Protocol, final, runtime_checkable
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from jaxtyping import UInt32
+
+from lego_core.errors import SecureSumError
+from lego_core.privacy.fsa1 import sharing
+from lego_core.privacy.fsa1.descriptor import SessionDescriptor
+from lego_core.privacy.fsa1.keys import (
+    SIGNATURE_BYTES,
+    Bundle,
+    SessionSecrets,
+    is_signature,
+    own_key,
+    pair_key,
+    seal,
+    transcript,
+    unseal,
+)
+from lego_core.privacy.fsa1.masks import Masks, pieces
+from lego_core.privacy.fsa1.neighbours import circle
+from lego_core.privacy.fsa1.vectors import AbstractPart, write_all
+from lego_core.privacy.fsa1.wire import digest, index_bytes, set_bytes, tagged
+
+
+@runtime_checkable
+class Ledger(Protocol):
+    """Where a site notes, for good, whose sum it let be opened."""
+
+    def confirm(self, key: tuple[str, str, str], *, sid: bytes, survivors: frozenset[int]) -> None:
+        """Note it on the disk before returning.
+
+        Args:
+            key: Run, group and hash of the weights that were trained on.
+            sid: The session.
+            survivors: Whose sum.
+
+        Raises:
+            SecureSumError: If another session, or another set, was noted for these weights: two
+                sums of the same vectors would show one site by subtraction.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedVector:
+    """What leaves a site in place of its vector: residues that are noise to whoever lacks the masks."""
+
+    residues: UInt32[np.ndarray, "W"]
+    signature: bytes
+
+
+@final
+@dataclass
+class SiteSession:
+    """One site in one session; made by `begin`, asked in the order of its methods.
+
+    A question that comes again, byte for byte, gets the same answer; another one in its place ends the
+    session here, and so does whatever else is not as it should be. Nothing was revealed then.
+
+    Args:
+        described: The session, which the site has accepted.
+        site: Who this is.
+        identity: The site's lasting Ed25519 key.
+        roster: The Ed25519 public keys of all sites, by name.
+        drawn: What the site drew for this session.
+    """
+
+    described: SessionDescriptor
+    site: str
+    identity: Ed25519PrivateKey
+    roster: Mapping[str, bytes]
+    drawn: SessionSecrets | None
+    _answers: dict[str, tuple[bytes, Any]] = field(default_factory=dict)
+    _bundles: dict[int, Bundle] = field(default_factory=dict)
+    _th: bytes = b""
+    _held: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)  # of each: share of own seed, of key
+    _sharing: frozenset[int] = frozenset()  # U2: who dealt shares out
+    _survivors: frozenset[int] = frozenset()  # U3: whose vectors are in the sum
+
+    STAGES = ("keys", "shares", "masked", "confirm", "unmask")
+
+    @classmethod
+    def begin(
+        cls,
+        described: SessionDescriptor,
+        *,
+        site: str,
+        identity: Ed25519PrivateKey,
+        roster: Mapping[str, bytes],
+    ) -> "SiteSession":
+        """Draw fresh secrets for a session that the site's limits have let pass."""
+        return cls(described, site, identity, roster, SessionSecrets.draw())
+
+    @property
+    def place(self) -> int:
+        """Where this site is among the participants."""
+        return self.described.places[self.site]
+
+    def keys(self) -> bytes:
+        """Show public keys: 160 bytes, signed."""
+        return self._answer("keys", b"", lambda secrets: self._bundle(secrets).packed())
+
+    def shares(self, bundles: Mapping[int, bytes]) -> dict[int, bytes]:
+        """Deal shares of both secrets out, one sealed piece of 82 bytes for each neighbour.
+
+        Args:
+            bundles: What all sites showed, by place.
+
+        Raises:
+            SecureSumError: If a bundle is not signed by its site, a key is there twice, this site's own
+                bundle is another, or sites are too few.
+        """
+        return self._answer("shares", _packed(bundles), lambda secrets: self._deal(secrets, bundles))
+
+    def masked(
+        self,
+        sealed: Mapping[int, bytes],
+        *,
+        sharing_sites: frozenset[int],
+        parts: Sequence[AbstractPart],
+        model_sha256: str,
+    ) -> MaskedVector:
+        """Hide the vector.
+
+        Args:
+            sealed: The pieces that the neighbours sealed for this site, by place.
+            sharing_sites: Everybody who dealt shares out.
+            parts: What this site adds, end to end.
+            model_sha256: Hash of the weights that this site really trained on.
+
+        Raises:
+            SecureSumError: If a piece cannot be opened, the weights are not those of the session, the
+                vector does not fit, or sites are too few.
+        """
+        request = digest("masked", _packed(sealed), set_bytes(sharing_sites), model_sha256.encode())
+        return self._answer(
+            "masked",
+            request,
+            lambda secrets: self._mask(secrets, sealed, sharing_sites, parts, model_sha256),
+        )
+
+    def confirm(self, sharing_sites: frozenset[int], survivors: frozenset[int], *, ledger: Ledger) -> bytes:
+        """Sign whose sum may be opened, after noting it for good: 64 bytes.
+
+        Raises:
+            SecureSumError: If the sets cannot be right, are too small, or others were noted before.
+        """
+        request = set_bytes(sharing_sites) + set_bytes(survivors)
+        return self._answer("confirm", request, lambda _: self._confirm(sharing_sites, survivors, ledger))
+
+    def unmask(self, signatures: Mapping[int, bytes]) -> dict[int, bytes]:
+        """Hand out what opens the sum: of each site one share, of 33 bytes; and forget all secrets.
+
+        Of a survivor the share of its own seed, of a lost site the share of its masking key; never both.
+
+        Raises:
+            SecureSumError: If fewer than a threshold of survivors signed the same sets.
+        """
+        shares = self._answer("unmask", _packed(signatures), lambda _: self._open(signatures))
+        self._forget()
+        return shares
+
+    def save(self) -> dict[str, bytes]:
+        """Everything the session needs to go on in another process; secret while it lasts."""
+        answers = {stage: (asked.hex(), _plain(answer)) for stage, (asked, answer) in self._answers.items()}
+        masked = self._answers["masked"][1].residues if "masked" in self._answers else None
+        kept = {
+            "descriptor": self.described.packed().decode("ascii"),
+            "drawn": self.drawn and [one.hex() for one in astuple(self.drawn)],
+            "answers": answers,
+            "bundles": _plain({place: bundle.packed() for place, bundle in self._bundles.items()}),
+            "th": self._th.hex(),
+            "held": _plain({place: first + second for place, (first, second) in self._held.items()}),
+            "sharing": sorted(self._sharing),
+            "survivors": sorted(self._survivors),
+        }
+        residues = b"" if masked is None else masked.astype("<u4", copy=False).tobytes()
+        return {"session": json.dumps(kept).encode("ascii"), "residues": residues}
+
+    @classmethod
+    def restore(
+        cls,
+        saved: Mapping[str, bytes],
+        *,
+        site: str,
+        identity: Ed25519PrivateKey,
+        roster: Mapping[str, bytes],
+    ) -> "SiteSession":
+        """Go on with what `save` gave."""
+        kept = json.loads(saved["session"])
+        drawn = kept["drawn"] and SessionSecrets(*(bytes.fromhex(one) for one in kept["drawn"]))
+        session = cls(
+            SessionDescriptor.read(kept["descriptor"].encode("ascii")), site, identity, roster, drawn
+        )
+        cut = sharing.SHARE_BYTES
+        session._bundles = {place: Bundle.read(one) for place, one in _by_place(kept["bundles"]).items()}
+        session._th = bytes.fromhex(kept["th"])
+        session._held = {place: (one[:cut], one[cut:]) for place, one in _by_place(kept["held"]).items()}
+        session._sharing, session._survivors = frozenset(kept["sharing"]), frozenset(kept["survivors"])
+        for stage, (asked, plain) in kept["answers"].items():
+            if stage == "masked":
+                residues = np.frombuffer(saved["residues"], dtype="<u4")
+                answer: Any = MaskedVector(residues, bytes.fromhex(plain))
+            else:
+                answer = _by_place(plain) if isinstance(plain, dict) else bytes.fromhex(plain)
+            session._answers[stage] = (bytes.fromhex(asked), answer)
+        return session
+
+    # ---- what the answers are made of ------------------------------------------------------
+
+    def _bundle(self, secrets: SessionSecrets) -> Bundle:
+        return Bundle.of(secrets, sid=self.described.sid, place=self.place, identity=self.identity)
+
+    def _deal(self, secrets: SessionSecrets, bundles: Mapping[int, bytes]) -> dict[int, bytes]:
+        self._bundles = {place: Bundle.read(packed) for place, packed in bundles.items()}
+        if self._bundles.get(self.place) != self._bundle(secrets):
+            raise _ended("the server shows other keys in this site's name")
+        if not set(bundles) <= set(self.described.places.values()):
+            raise _ended("keys came from places where nobody is")
+        if len(bundles) < self.described.fewest:
+            raise _ended(f"{len(bundles)} sites showed keys and {self.described.fewest} are needed")
+        public = [key for bundle in self._bundles.values() for key in (bundle.channel, bundle.masking)]
+        if len(set(public)) < len(public):
+            raise _ended("two sites show the same key")
+        self._th = transcript(bundles)
+        names = self.described.participants
+        for place in sorted(self._neighbours | {self.place}):
+            signer = self.roster[names[place - 1]]
+            if not self._bundles[place].is_signed_by(signer, sid=self.described.sid, place=place):
+                raise _ended(f"site '{names[place - 1]}' did not sign the keys shown in its name")
+        holders = sorted(self._neighbours | {self.place})
+        dealt = [
+            sharing.split(secret, threshold=self.described.threshold, places=holders)
+            for secret in (secrets.own_seed, secrets.masking)
+        ]
+        self._held[self.place] = (dealt[0][self.place], dealt[1][self.place])
+        return {
+            place: seal(
+                dealt[0][place] + dealt[1][place], secrets.channel, self._bundles[place].channel,
+                sender=self.place, receiver=place, th=self._th,
+            )
+            for place in sorted(self._neighbours)
+        }  # fmt: skip
+
+    def _mask(
+        self,
+        secrets: SessionSecrets,
+        sealed: Mapping[int, bytes],
+        sharing_sites: frozenset[int],
+        parts: Sequence[AbstractPart],
+        model_sha256: str,
+    ) -> MaskedVector:
+        described = self.described
+        if model_sha256 != described.model_sha256:
+            raise _ended("the weights that came are not those that all sites were told to train on")
+        if not sharing_sites <= set(self._bundles) or self.place not in sharing_sites:
+            raise _ended("the sites said to share are not those that showed keys")
+        if set(sealed) != self._neighbours & sharing_sites:
+            raise _ended("the shares that came are not those of the sites said to share")
+        if len(sharing_sites) < described.fewest or len(sealed) + 1 < described.threshold:
+            raise _ended(f"{len(sharing_sites)} sites share, which is too few")
+        words = sum(len(part) for part in parts)
+        if words != described.dim:
+            raise _ended(f"the vector has {words} words and the session is for {described.dim}")
+        for place, piece in sealed.items():
+            plain = unseal(
+                piece, secrets.channel, self._bundles[place].channel,
+                sender=place, receiver=self.place, th=self._th,
+            )  # fmt: skip
+            if len(plain) != 2 * sharing.SHARE_BYTES:
+                raise _ended(f"the shares of place {place} have {len(plain)} bytes")
+            self._held[place] = (plain[: sharing.SHARE_BYTES], plain[sharing.SHARE_BYTES :])
+        self._sharing = sharing_sites
+        residues = self._hidden(secrets, parts)
+        signed = self._signed_vector(residues)
+        return MaskedVector(residues, self.identity.sign(signed))
+
+    def _hidden(self, secrets: SessionSecrets, parts: Sequence[AbstractPart]) -> UInt32[np.ndarray, "W"]:
+        """The vector as residues, piece by piece under all masks."""
+        signs = {own_key(secrets.own_seed, th=self._th): 1}
+        for place in sorted(self._neighbours & self._sharing):
+            key = pair_key(
+                secrets.masking, self._bundles[place].masking, places=(self.place, place), th=self._th
+            )
+            signs[key] = 1 if place > self.place else -1
+        masks, residues = Masks(signs), np.empty(self.described.dim, dtype=np.uint32)
+        for start, end in pieces(len(residues)):
+            write_all(parts, residues[start:end], start)
+            masks.apply(residues[start:end])
+        return residues
+
+    def _signed_vector(self, residues: UInt32[np.ndarray, "W"]) -> bytes:
+        return signed_vector(residues, th=self._th, sharing_sites=self._sharing)
+
+    def _confirm(self, sharing_sites: frozenset[int], survivors: frozenset[int], ledger: Ledger) -> bytes:
+        described = self.described
+        if sharing_sites != self._sharing:
+            raise _ended("the server names other sharing sites than before")
+        if not survivors <= sharing_sites or self.place not in survivors:
+            raise _ended("the survivors are not among those who share, or this site is not among them")
+        fewest = max(described.min_survivors, described.fewest)
+        if len(survivors) < fewest:
+            raise _ended(f"the sum of {len(survivors)} sites was to be opened, and {fewest} are needed")
+        if len((self._neighbours | {self.place}) & survivors) < described.threshold:
+            raise _ended("of this site's neighbours too few are left to open the sum")
+        key = (described.run, described.group, described.model_sha256)
+        ledger.confirm(key, sid=described.sid, survivors=survivors)
+        self._survivors = survivors
+        return self.identity.sign(signed_sets(self._th, sharing_sites, survivors))
+
+    def _open(self, signatures: Mapping[int, bytes]) -> dict[int, bytes]:
+        names, signed = self.described.participants, signed_sets(self._th, self._sharing, self._survivors)
+        valid = {
+            place
+            for place, signature in signatures.items()
+            if place in self._survivors
+            and len(signature) == SIGNATURE_BYTES
+            and is_signature(signature, signed, signer=self.roster[names[place - 1]])
+        }
+        if len(valid) < self.described.threshold:
+            raise _ended(
+                f"{len(valid)} survivors signed these sets and {self.described.threshold} are needed to "
+                "open them"
+            )
+        return {
+            place: of_seed if place in self._survivors else of_key
+            for place, (of_seed, of_key) in sorted(self._held.items())
+        }
+
+    # ---- order, repetition, memory ---------------------------------------------------------
+
+    @property
+    def _neighbours(self) -> frozenset[int]:
+        return circle(self.place, places=sorted(self._bundles), degree=self.described.neighbours, th=self._th)
+
+    def _answer(self, stage: str, request: bytes, make: Callable[[SessionSecrets], Any]) -> Any:
+        """Answer once: again if asked the same again, and never out of order."""
+        if stage in self._answers:
+            asked, answer = self._answers[stage]
+            if asked == request:
+                return answer
+            self._forget()
+            raise _ended(f"the server asked twice for '{stage}', and for different things")
+        if self.drawn is None:
+            raise _ended("it was over before")
+        if len(self._answers) != self.STAGES.index(stage):
+            self._forget()
+            raise _ended(f"'{stage}' was asked out of order")
+        try:
+            answer = make(self.drawn)
+        except SecureSumError:
+            self._forget()
+            raise
+        self._answers[stage] = (request, answer)
+        return answer
+
+    def _forget(self) -> None:
+        self.drawn = None
+        self._held = {}
+        self._answers.pop("masked", None)  # the one large answer
+
+
+def signed_vector(residues: UInt32[np.ndarray, "W"], *, th: bytes, sharing_sites: frozenset[int]) -> bytes:
+    """What a site signs under its masked vector."""
+    body = np.ascontiguousarray(residues, dtype="<u4").data.cast("B")
+    return tagged("y", th, set_bytes(sharing_sites), hashlib.sha256(body).digest())
+
+
+def signed_sets(th: bytes, sharing_sites: frozenset[int], survivors: frozenset[int]) -> bytes:
+    """What a site signs to let a sum be opened."""
+    return tagged("alive", th, set_bytes(sharing_sites), set_bytes(survivors))
+
+
+def _plain(answer: Any) -> Any:
+    """An answer in JSON: hexadecimal bytes, by place where there are several."""
+    if isinstance(answer, Mapping):
+        return {str(place): one.hex() for place, one in answer.items()}
+    return (answer.signature if isinstance(answer, MaskedVector) else answer).hex()
+
+
+def _by_place(plain: Mapping[str, str]) -> dict[int, bytes]:
+    return {int(place): bytes.fromhex(one) for place, one in plain.items()}
+
+
+def _packed(by_place: Mapping[int, bytes]) -> bytes:
+    return digest("asked", *(index_bytes(place) + by_place[place] for place in sorted(by_place)))
+
+
+def _ended(reason: str) -> SecureSumError:
+    return SecureSumError(
+        f"The site ended this session of the secure sum: {reason}. Nothing of its data was revealed. The "
+        "round can be begun anew, with fresh keys; if it happens again, look at who answers in the "
+        "server's name."
+    )

@@ -1,0 +1,50 @@
+"""What a site remembers of its secure sums, whatever happens to Flower or to the machine."""
+
+import pytest
+
+from client.ledger import SiteLedger
+from lego_core.errors import LogError, SecureSumError
+
+KEY = ("run", "blood", "0" * 64)
+SID = bytes(32)
+
+
+def test_the_same_sum_may_be_confirmed_again_after_a_restart(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    SiteLedger(path).confirm(KEY, sid=SID, survivors=frozenset({1, 2, 3}))
+    before = path.read_bytes()
+
+    SiteLedger(path).confirm(KEY, sid=SID, survivors=frozenset({3, 2, 1}))
+
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("sid", "survivors"), [(SID, frozenset({1, 2, 3, 4})), (b"\x01" * 32, frozenset({1, 2, 3}))]
+)
+def test_no_second_sum_of_the_same_weights_after_a_restart(tmp_path, sid, survivors):
+    path = tmp_path / "ledger.jsonl"
+    SiteLedger(path).confirm(KEY, sid=SID, survivors=frozenset({1, 2, 3}))
+
+    with pytest.raises(SecureSumError, match="show one site by subtraction"):
+        SiteLedger(path).confirm(KEY, sid=sid, survivors=survivors)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+def test_other_weights_groups_and_runs_are_other_sums(tmp_path, place):
+    ledger = SiteLedger(tmp_path / "ledger.jsonl")
+    ledger.confirm(KEY, sid=SID, survivors=frozenset({1, 2, 3}))
+    other = tuple("1" * 64 if at == place else part for at, part in enumerate(KEY))
+
+    ledger.confirm(other, sid=SID, survivors=frozenset({2, 3, 4}))
+
+
+def test_a_ledger_with_a_changed_byte_confirms_nothing(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    ledger = SiteLedger(path)
+    for group in ("blood", "slides"):
+        ledger.confirm(("run", group, "0" * 64), sid=SID, survivors=frozenset({1, 2, 3}))
+    path.write_bytes(path.read_bytes().replace(b"blood", b"bloot"))
+
+    with pytest.raises(LogError, match="was changed: line 2"):
+        SiteLedger(path)

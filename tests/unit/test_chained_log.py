@@ -1,0 +1,104 @@
+"""A log that cannot be changed unseen."""
+
+import json
+import os
+import stat
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lego_core.chained_log import ChainedLog, check_chain
+from lego_core.errors import LogError
+
+
+def written(path, count=4):
+    log = ChainedLog(path)
+    for number in range(count):
+        log.append("spent", {"epsilon": number / 2, "site": "north"})
+    return log
+
+
+def test_what_was_appended_is_there_when_the_log_is_opened_again(tmp_path):
+    log = written(tmp_path / "site" / "ledger.jsonl")
+
+    again = ChainedLog(log.path)
+
+    assert again.events == log.events
+    assert [entry["epsilon"] for entry in again.events] == [0, 0.5, 1, 1.5]
+    assert again.head == log.head
+    again.append("spent", {"epsilon": 2})
+    assert ChainedLog(log.path).events[-1]["number"] == 5
+
+
+def test_nobody_else_may_read_it(tmp_path):
+    log = written(tmp_path / "ledger.jsonl")
+
+    assert stat.S_IMODE(os.stat(log.path).st_mode) == 0o600
+
+
+@given(st.data())
+def test_a_changed_byte_is_found(tmp_path_factory, data):
+    log = written(tmp_path_factory.mktemp("log") / "ledger.jsonl")
+    whole = bytearray(log.path.read_bytes())
+    last = whole.rfind(b"\n", 0, len(whole) - 1)
+    where = data.draw(st.integers(0, last - 1))
+    whole[where] ^= data.draw(st.integers(1, 127))
+    lines = bytes(whole).split(b"\n")[:-1]
+
+    with pytest.raises(LogError, match="was changed: line"):
+        check_chain(lines, name="ledger.jsonl")
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        (lambda lines: lines[1:], 1),
+        (lambda lines: [lines[0], *lines[2:]], 2),
+        (lambda lines: [lines[0], lines[2], lines[1], lines[3]], 2),
+        (lambda lines: [*lines[:2], lines[1], *lines[2:]], 3),
+        (lambda lines: [b"[]", *lines], 1),
+        (lambda lines: [b"{}", *lines], 1),
+    ],
+)
+def test_lines_taken_away_moved_or_added_are_found(tmp_path, change, line):
+    log = written(tmp_path / "ledger.jsonl")
+    lines = log.path.read_bytes().splitlines()
+    log.path.write_bytes(b"\n".join(change(lines)) + b"\n")
+
+    with pytest.raises(LogError, match=f"line {line} does not follow"):
+        ChainedLog(log.path)
+
+
+def test_a_line_without_an_end_is_taken_away_and_the_log_goes_on(tmp_path):
+    log = written(tmp_path / "ledger.jsonl")
+    with log.path.open("ab") as file:
+        file.write(json.dumps({"number": 5}).encode()[:9])
+
+    again = ChainedLog(log.path)
+    again.append("spent", {"epsilon": 9})
+
+    assert [entry["number"] for entry in ChainedLog(log.path).events] == [1, 2, 3, 4, 5]
+
+
+def test_a_full_disk_leaves_no_half_line_and_is_said(tmp_path, monkeypatch):
+    log = written(tmp_path / "ledger.jsonl")
+    before = log.path.read_bytes()
+
+    def full(_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(LogError, match=r"cannot be written.*No space left.*Make room"):
+        log.append("spent", {"epsilon": 9})
+
+    assert log.path.read_bytes() == before
+    assert len(log.events) == 4
+
+
+def test_a_folder_that_cannot_be_made_is_said_without_its_path(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+
+    with pytest.raises(LogError, match=r"'ledger\.jsonl' cannot be written") as caught:
+        ChainedLog(tmp_path / "file" / "ledger.jsonl")
+    assert str(tmp_path) not in caught.value.public
