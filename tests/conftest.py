@@ -29,7 +29,7 @@ def rng() -> torch.Generator:
     return torch.Generator().manual_seed(20_260_101)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def data_dir() -> Path:
     """The folder with the real cohorts; tests that need them skip where it is absent."""
     folder = Path(os.environ.get("LEGO_DATA", ROOT.parent / "shared" / "data"))

@@ -29,11 +29,8 @@ Run = tuple[EvaluationReport, Path]
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
-    data = Path(__file__).resolve().parents[3] / "shared" / "data" / "icu2012"
-    if not data.is_dir():
-        pytest.skip(f"the ICU tables are not at {data}")
-    return [_run(seed, data, tmp_path_factory.mktemp(f"icu-{seed}")) for seed in SEEDS]
+def runs(data_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> list[Run]:
+    return [_run(seed, data_dir, tmp_path_factory.mktemp(f"icu-{seed}")) for seed in SEEDS]
 
 
 @pytest.mark.parametrize("modality", ["vitals", "laboratory", "demographics"])
