@@ -4,13 +4,15 @@ What `append` has returned from is on the disk. A line that was being written wh
 died has no end; nobody acted on it, and it is taken away.
 """
 
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, final
+from typing import Any, BinaryIO, final
 
 from lego_core.errors import LogError
 
@@ -36,18 +38,33 @@ class ChainedLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.events: list[dict[str, Any]] = []
+        self.head = FIRST
+        self._read_bytes = 0
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
-            written = path.read_bytes()
+            _sync_folder(path.parent)
         except OSError as error:
             raise self._unwritable(error) from error
-        whole, _, torn = written.rpartition(b"\n")
-        if torn:
-            os.truncate(path, len(written) - len(torn))
-        lines = whole.split(b"\n") if whole else []
-        self.events = check_chain(lines, name=path.name)
-        self.head = _hash(lines[-1]) if lines else FIRST
+        with self.locked():
+            pass
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Keep all other processes and threads from the log, and know what they have written.
+
+        Raises:
+            LogError: If what is there was changed, or cannot be read.
+        """
+        try:
+            file = self.path.open("r+b")
+        except OSError as error:
+            raise self._unwritable(error) from error
+        with file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+            self._catch_up(file)
+            yield
 
     def append(self, event: str, fields: Mapping[str, Any]) -> None:
         """Add an event; it is on the disk when this returns, or nothing of it is.
@@ -57,27 +74,49 @@ class ChainedLog:
             fields: Who, what, how much; never anything of a patient.
 
         Raises:
-            LogError: If it cannot be written.
+            LogError: If it cannot be written, or what is there was changed.
         """
+        with self.locked():
+            self.append_locked(event, fields)
+
+    def append_locked(self, event: str, fields: Mapping[str, Any]) -> None:
+        """The same, inside `locked`."""
         entry = {
+            **fields,
             "number": len(self.events) + 1,
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "previous": self.head,
             "event": event,
-            **fields,
         }
         line = json.dumps(entry, sort_keys=True).encode("ascii")
-        before = self.path.stat().st_size
         try:
             with self.path.open("ab") as file:
                 file.write(line + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            os.truncate(self.path, before)
+            with suppress(
+                OSError
+            ):  # what cannot be cut off now has no end, or follows: it is looked at again
+                os.truncate(self.path, self._read_bytes)
             raise self._unwritable(error) from error
+        self._take(line)
+
+    def _catch_up(self, file: BinaryIO) -> None:
+        """Read what was added since, and cut off a line that was never finished."""
+        file.seek(0)
+        whole, end, torn = file.read().rpartition(b"\n")
+        lines = whole.split(b"\n") if end else []
+        if torn:
+            file.truncate(file.seek(0, os.SEEK_END) - len(torn))
+        self.events = check_chain(lines, name=self.path.name)
+        self.head = _hash(lines[-1]) if lines else FIRST
+        self._read_bytes = sum(len(line) + 1 for line in lines)
+
+    def _take(self, line: bytes) -> None:
         self.events.append(json.loads(line))
         self.head = _hash(line)
+        self._read_bytes += len(line) + 1
 
     def _unwritable(self, error: OSError) -> LogError:
         return LogError(
@@ -115,9 +154,18 @@ def check_chain(lines: list[bytes], *, name: str) -> list[dict[str, Any]]:
 def _read(line: bytes) -> dict[str, Any]:
     try:
         entry = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return entry if isinstance(entry, dict) else {}
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the file's name on the disk, too."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _hash(line: bytes) -> str:

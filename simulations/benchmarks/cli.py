@@ -95,15 +95,23 @@ def secure_sum(
     neighbours: Annotated[
         str, typer.Option(help="With how many sites a site shares masks; a race for each number.")
     ] = "10,20",
+    sites: Annotated[int, typer.Option(min=3, help="Sites of the session that is rehearsed.")] = 1000,
+    absent: Annotated[float, typer.Option(min=0, max=0.3, help="Share of them that get lost.")] = 0.05,
     output: Annotated[Path, typer.Option(file_okay=False, resolve_path=True, help="Where to write.")] = Path(
         "runs/bench/secure-sum"
     ),
 ) -> None:
-    """Race the secure sum against Flower's SecAgg+ on one long vector."""
+    """Race the secure sum against Flower's SecAgg+ on one long vector; rehearse it with many sites."""
     from simulations.benchmarks.secure_sum import run_secure_sum
 
-    counts = [int(count) for count in neighbours.split(",")]
-    run_secure_sum(output, elements=elements, pairs=pairs, neighbours=counts)
+    run_secure_sum(
+        output,
+        elements=elements,
+        pairs=pairs,
+        neighbours=[int(count) for count in neighbours.split(",")],
+        num_sites=sites,
+        absent=absent,
+    )
 
 
 @bench.command()

@@ -4,6 +4,7 @@ Only the work on the vector is measured: at 10 million numbers keys and shares a
 it. Ours and theirs take turns, so that whatever else the machine does slows both down.
 """
 
+import json
 import time
 import tracemalloc
 from collections.abc import Callable, Sequence
@@ -32,6 +33,7 @@ from lego_core.privacy.fsa1.fixed_point import fraction_bits
 from lego_core.privacy.fsa1.masks import CHUNK, Masks, pieces
 from lego_core.privacy.fsa1.vectors import Clipped
 from simulations.benchmarks.command import command, say
+from simulations.benchmarks.many_sites import sum_many
 from simulations.benchmarks.store import write_whole
 
 CLIP = 3.0
@@ -99,13 +101,28 @@ class Rates:
         return elements * (masks * (1 / self.cipher + 1 / self.addition) + 1 / self.encoding)
 
 
-def run_secure_sum(folder: Path, *, elements: int, pairs: int, neighbours: Sequence[int]) -> None:
+def run_secure_sum(
+    folder: Path,
+    *,
+    elements: int,
+    pairs: int,
+    neighbours: Sequence[int],
+    num_sites: int,
+    absent: float,
+) -> None:
     """Measure, print and write, as a command."""
     with command() as console:
-        speed = measure(elements, pairs=pairs, neighbours=neighbours, said=lambda line: say(console, [line]))
-        write_whole(folder / "results.json", speed.model_dump_json(indent=1) + "\n")
-        write_whole(folder / "table.md", table(speed))
-        say(console, ["", *table(speed).splitlines(), str(folder / "table.md")])
+
+        def said(line: str) -> None:
+            say(console, [line])
+
+        speed = measure(elements, pairs=pairs, neighbours=neighbours, said=said)
+        many = sum_many(num_sites, elements=1000, absent=absent, said=said)
+        measured = {"speed": speed.to_plain(), "many-sites": many.to_plain()}
+        text = f"{table(speed)}\n{many.sentence()}\n"
+        write_whole(folder / "results.json", json.dumps(measured, indent=1) + "\n")
+        write_whole(folder / "table.md", text)
+        say(console, ["", *text.splitlines(), str(folder / "table.md")])
 
 
 def measure(
@@ -148,10 +165,10 @@ def measure(
 def hide(values: np.ndarray, keys: Sequence[bytes], out: np.ndarray) -> None:
     """What a site does with its vector: residues and masks, piece by piece."""
     part = Clipped(values, 0.5, CLIP, fraction_bits(len(keys), CLIP))
-    masks = Masks({key: 1 if place % 2 else -1 for place, key in enumerate(keys)})
-    for start, end in pieces(len(out)):
+    masks = Masks({key: 1 if place % 2 else -1 for place, key in enumerate(keys)}, narrow=len(out))
+    for start, end in pieces(len(out), narrow=len(out)):
         part.write(out[start:end], start)
-        masks.apply(out[start:end])
+        masks.apply_piece(out[start:end], wide=False)
 
 
 def hide_as_flower(values: np.ndarray, keys: Sequence[bytes]) -> list[np.ndarray]:
@@ -168,7 +185,7 @@ def hide_as_flower(values: np.ndarray, keys: Sequence[bytes]) -> list[np.ndarray
 
 def open_sum(residues: np.ndarray, keys: Sequence[bytes]) -> None:
     """What our server does: take all masks away, in one pass."""
-    Masks(dict.fromkeys(keys, -1)).apply(residues)
+    Masks(dict.fromkeys(keys, -1), narrow=len(residues)).apply(residues)
 
 
 def open_as_flower(total: list[np.ndarray], keys: Sequence[bytes]) -> list[np.ndarray]:

@@ -1,12 +1,30 @@
 """What a site remembers of its secure sums, whatever happens to Flower or to the machine."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
 from client.ledger import SiteLedger
+from lego_core.chained_log import ChainedLog
 from lego_core.errors import LogError, SecureSumError
 
 KEY = ("run", "blood", "0" * 64)
 SID = bytes(32)
+ROOT = Path(__file__).parents[2]
+CONFIRM = """
+import sys
+from pathlib import Path
+from client.ledger import SiteLedger
+from lego_core.errors import SecureSumError
+try:
+    SiteLedger(Path(sys.argv[1])).confirm(
+        ("run", "blood", "0" * 64), sid=bytes(32), survivors=frozenset({1, 2, int(sys.argv[2])})
+    )
+except SecureSumError:
+    sys.exit(3)
+"""
 
 
 def test_the_same_sum_may_be_confirmed_again_after_a_restart(tmp_path):
@@ -48,3 +66,39 @@ def test_a_ledger_with_a_changed_byte_confirms_nothing(tmp_path):
 
     with pytest.raises(LogError, match="was changed: line 2"):
         SiteLedger(path)
+
+
+def test_two_processes_with_one_ledger_confirm_one_sum(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    first, second = SiteLedger(path), SiteLedger(path)
+    first.confirm(KEY, sid=SID, survivors=frozenset({1, 2, 3}))
+
+    with pytest.raises(SecureSumError, match="show one site by subtraction"):
+        second.confirm(KEY, sid=SID, survivors=frozenset({1, 2, 3, 4}))
+    second.confirm(("run", "slides", "0" * 64), sid=SID, survivors=frozenset({1, 2, 3}))
+
+    assert len(ChainedLog(path).events) == 2
+
+
+def test_of_many_processes_at_once_one_set_of_survivors_is_confirmed(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    started = [
+        subprocess.Popen([sys.executable, "-c", CONFIRM, str(path), str(last)], cwd=ROOT)
+        for last in range(3, 9)
+    ]
+
+    codes = [process.wait(timeout=60) for process in started]
+
+    assert sorted(codes) == [0, 3, 3, 3, 3, 3]
+    assert len(ChainedLog(path).events) == 1
+
+
+@pytest.mark.parametrize("stage", ["keys", "masked"])
+def test_a_stage_is_entered_once_whatever_was_restarted(tmp_path, stage):
+    path = tmp_path / "ledger.jsonl"
+    SiteLedger(path).begin(SID, stage=stage)
+    SiteLedger(path).begin(b"\x01" * 32, stage=stage)
+    SiteLedger(path).begin(SID, stage="confirm")
+
+    with pytest.raises(SecureSumError, match=f"answered '{stage}' of this session before"):
+        SiteLedger(path).begin(SID, stage=stage)

@@ -20,7 +20,7 @@ def test_what_is_raced_hides_the_vector():
 
     hide(values, KEYS, out)
     hidden = from_fixed_point(out, bits=bits)
-    Masks({key: -1 if place % 2 else 1 for place, key in enumerate(KEYS)}).apply(out)
+    Masks({key: -1 if place % 2 else 1 for place, key in enumerate(KEYS)}, narrow=len(out)).apply(out)
 
     assert abs(np.corrcoef(hidden[:-1], values)[0, 1]) < 0.02
     np.testing.assert_allclose(
@@ -30,7 +30,7 @@ def test_what_is_raced_hides_the_vector():
 
 def test_opening_takes_away_what_was_added():
     before, masked = np.arange(70_000, dtype=np.uint32), np.arange(70_000, dtype=np.uint32)
-    Masks(dict.fromkeys(KEYS, 1)).apply(masked)
+    Masks(dict.fromkeys(KEYS, 1), narrow=len(masked)).apply(masked)
 
     open_sum(masked, KEYS)
 
@@ -38,16 +38,29 @@ def test_opening_takes_away_what_was_added():
 
 
 def test_the_command_prints_and_writes_what_it_measured(tmp_path):
-    arguments = ["bench", "secure-sum", "--elements", "20000", "--pairs", "1", "--neighbours", "2,3"]
+    arguments = [
+        "bench",
+        "secure-sum",
+        "--elements",
+        "20000",
+        "--pairs",
+        "1",
+        "--neighbours",
+        "2,3",
+        "--sites",
+        "70",
+    ]
 
     told = CliRunner().invoke(app, [*arguments, "--output", str(tmp_path)])
 
     assert told.exit_code == 0, told.output
     written = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
-    assert [(race["what"], race["masks"]) for race in written["races"]] == [
+    assert [(race["what"], race["masks"]) for race in written["speed"]["races"]] == [
         ("hide", 3),
         ("hide", 4),
         ("open", 20),
     ]
-    assert all(race["ours"] > 0 and race["theirs"] > 0 for race in written["races"])
+    assert all(race["ours"] > 0 and race["theirs"] > 0 for race in written["speed"]["races"])
+    assert written["many-sites"]["exact"]
+    assert (written["many-sites"]["absent"], written["many-sites"]["neighbours"]) == (4, 14)
     assert "Flower's SecAgg+" in (tmp_path / "table.md").read_text(encoding="utf-8")

@@ -102,3 +102,39 @@ def test_a_folder_that_cannot_be_made_is_said_without_its_path(tmp_path):
     with pytest.raises(LogError, match=r"'ledger\.jsonl' cannot be written") as caught:
         ChainedLog(tmp_path / "file" / "ledger.jsonl")
     assert str(tmp_path) not in caught.value.public
+
+
+def test_two_who_write_in_turns_make_one_chain(tmp_path):
+    first, second = ChainedLog(tmp_path / "log.jsonl"), ChainedLog(tmp_path / "log.jsonl")
+
+    for number in range(3):
+        first.append("first", {"turn": number})
+        second.append("second", {"turn": number})
+
+    assert [entry["number"] for entry in ChainedLog(tmp_path / "log.jsonl").events] == [1, 2, 3, 4, 5, 6]
+
+
+def test_fields_do_not_stand_for_the_chain(tmp_path):
+    log = ChainedLog(tmp_path / "log.jsonl")
+
+    log.append("odd", {"number": 7, "previous": "me", "event": "other", "time": "never"})
+    log.append("even", {})
+
+    assert [entry["event"] for entry in ChainedLog(log.path).events] == ["odd", "even"]
+
+
+@pytest.mark.parametrize("line", [b"", b"[" * 100_000, b"\xff", b"7"])
+def test_what_is_no_line_is_found(tmp_path, line):
+    path = tmp_path / "log.jsonl"
+    path.write_bytes(line + b"\n")
+
+    with pytest.raises(LogError, match="line 1 does not follow"):
+        ChainedLog(path)
+
+
+def test_a_log_that_was_taken_away_is_said(tmp_path):
+    log = written(tmp_path / "log.jsonl")
+    log.path.unlink()
+
+    with pytest.raises(LogError, match="cannot be written"):
+        log.append("spent", {})

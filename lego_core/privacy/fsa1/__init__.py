@@ -6,7 +6,11 @@ Read it in this order:
     sharing       a secret in many hands, of which some are enough (Shamir)
     keys          keys of one session, what is derived from them, who signed what
     fixed_point   real numbers as residues that add up exactly
-    masks         residues that look like noise, until all of them are added
+    vectors       what a site adds: updates, and statistics of any size
+    masks         words that look like noise, until all of them are added
+    neighbours    who shares with whom, where sites are many
+    descriptor    what a session is about, and what a site accepts of it
+    site, server  the two halves of a session
 
 Nothing here reads a file, a clock or a network.
 """

@@ -10,6 +10,8 @@ from pydantic import Field, ValidationError, field_validator
 from lego_core.component import Component, explain
 from lego_core.errors import SecureSumError
 from lego_core.privacy.fsa1.fixed_point import fits, from_fixed_point
+from lego_core.privacy.fsa1.masks import WIDE
+from lego_core.privacy.fsa1.neighbours import EVERYBODY, circle_size, threshold
 from lego_core.privacy.fsa1.vectors import Clipped
 from lego_core.privacy.fsa1.wire import MOST_SITES, SUITE, digest
 
@@ -58,7 +60,7 @@ class SessionDescriptor(Component):
     dim: int = Field(ge=1)
     clipped_dim: int = Field(ge=0)
     clip: str
-    frac_bits: int
+    frac_bits: int = Field(ge=0, le=31)
     weight_cap: int = Field(ge=1)
     model_sha256: str = Field(pattern=HEX_32)
     schema_sha256: str = Field(pattern=HEX_32)
@@ -70,10 +72,12 @@ class SessionDescriptor(Component):
     @field_validator("clip")
     @classmethod
     def _is_a_float32(cls, clip: str) -> str:
-        if float.fromhex(clip).hex() != clip:
-            raise ValueError(f"'{clip}' is not the hexadecimal text of a float, such as '{(1.0).hex()}'")
-        if float(np.float32(float.fromhex(clip))) != float.fromhex(clip):
-            raise ValueError(f"'{clip}' is no float32, so that rounding could exceed it")
+        try:
+            value = float.fromhex(clip)
+        except (ValueError, OverflowError):
+            value = float("nan")
+        if value.hex() != clip or float(np.float32(value)) != value:
+            raise ValueError(f"'{clip}' is not the hexadecimal text of a float32, such as '{(1.0).hex()}'")
         return clip
 
     def packed(self) -> bytes:
@@ -110,8 +114,9 @@ class SessionDescriptor(Component):
         """
         if not 0 < patients <= self.weight_cap:
             raise SecureSumError(
-                f"An update learned from {patients} patients may not enter this sum, which is for 1 to "
-                f"{self.weight_cap} of each site. Nothing was sent. Raise weight-cap in the plan's privacy."
+                f"This site's patients are not within 1 and {self.weight_cap}, what an update may count for "
+                "in this sum. Nothing of it was sent. Raise weight-cap in the plan's privacy.",
+                local=f"{patients} patients",
             )
         return Clipped(values, patients / self.weight_cap, self.clip_value, self.frac_bits)
 
@@ -146,7 +151,7 @@ class SessionDescriptor(Component):
 
     @property
     def places(self) -> dict[str, int]:
-        """Where each site is, from 1."""
+        """Where each site is, from 1; made anew with every question for it."""
         return {site: place for place, site in enumerate(self.participants, start=1)}
 
     @property
@@ -161,40 +166,70 @@ class SessionDescriptor(Component):
 
 
 @final
+class Expected(Component):
+    """What a site knows of a session by itself, from its own copy of the plan and from what it was asked.
+
+    Were any of it left to the server, it could call one sum by two names, and have it opened twice.
+
+    Args:
+        run: As in `SessionDescriptor`, like all that follow.
+        schema_sha256: Hash of the parts that the plan sums together; this, not a name, is what the
+            ledger goes by.
+    """
+
+    run: str
+    round: int
+    group: str
+    dim: int
+    clipped_dim: int
+    clip: str
+    weight_cap: int
+    schema_sha256: str
+    task_sha256: str
+    roster_sha256: str
+
+
+@final
 class SiteLimits(Component):
     """What a site accepts of any session, whoever asks: from its own file, not from the server.
 
     Args:
         most_corrupt: The site wants to be safe from at least this many others who work with the server.
-        largest_clip: Largest clip.
-        largest_weight_cap: Most patients that may count as weight 1.
-        semi_honest_server: Whether the site sums among neighbours, as is needed above 64 sites; against
+        semi_honest_server: Whether the site sums among neighbours, where sites are more than 64; against
             a server that lies this promises nothing.
     """
 
     most_corrupt: int = Field(default=0, ge=0)
-    largest_clip: float = Field(default=1e3, gt=0)
-    largest_weight_cap: int = Field(default=1_000_000, ge=1)
     semi_honest_server: bool = False
 
     def check(
-        self, described: SessionDescriptor, *, site: str, roster: frozenset[str], roster_sha256: str, now: int
+        self,
+        described: SessionDescriptor,
+        *,
+        expected: Expected,
+        site: str,
+        roster: frozenset[str],
+        now: int,
     ) -> None:
         """Refuse a session in which this site's vector would not be safe.
 
         Raises:
             SecureSumError: With the reason; the site sends nothing.
         """
+        for key, own in expected:
+            if getattr(described, key) != own:
+                raise _refused(
+                    f"its {key.replace('_', '-')} is not what this site's plan and question say",
+                    "Give server and site the same bundle",
+                )
         there = described.participants
         sites, t, c = len(there), described.threshold, described.max_corrupt
         if list(there) != sorted(set(there)):
             raise _refused("its sites are not sorted, or one is there twice", "Sort them, each once")
         if site not in there:
             raise _refused(f"site '{site}' is not among its sites", "Ask only those that take part")
-        if strangers := sorted(set(there) - roster):
-            raise _refused(f"sites {strangers} are not on the roster", "Sign a roster that names them")
-        if described.roster_sha256 != roster_sha256:
-            raise _refused("it goes by another roster than this site's", "Give all sites the same roster")
+        if set(there) - roster:
+            raise _refused("some of its sites are not on the roster", "Sign a roster that names them")
         if sites < FEWEST_SITES:
             raise _refused(f"{sites} sites are fewer than {FEWEST_SITES}", "Of two, each learns the other's")
         if c < self.most_corrupt:
@@ -202,39 +237,55 @@ class SiteLimits(Component):
                 f"it withstands {c} corrupt sites and this site asks for {self.most_corrupt}",
                 "Raise max-corrupt",
             )
-        if not 2 <= t <= described.neighbours + 1:
-            raise _refused(
-                f"a threshold of {t} among {described.neighbours + 1} shares is none", "Choose one in between"
-            )
-        if described.is_complete and 2 * t <= sites + c:
-            raise _refused(
-                f"with a threshold of {t} among {sites} sites, {c} corrupt ones could open two sums",
-                f"Choose {(sites + c) // 2 + 1} or more",
-            )
-        if not described.is_complete and not self.semi_honest_server:
-            raise _refused(
-                f"each site would share with {described.neighbours} of {sites - 1} others, and this site "
-                "does not rely on an honest server",
-                "Sum over fewer sites, or set semi-honest-server in the site's file",
-            )
+        if described.is_complete:
+            self._check_threshold(sites, t, c)
+        else:
+            self._check_circle(described)
         if described.min_survivors < max(FEWEST_SITES, c + 2):
             raise _refused(
                 f"a sum of {described.min_survivors} sites could be opened",
                 f"Ask for {max(FEWEST_SITES, c + 2)}",
             )
-        if not 0 < described.clip_value <= self.largest_clip:
-            raise _refused(f"its clip is {described.clip_value:g}", f"Choose at most {self.largest_clip:g}")
+        if not 0 < described.clip_value < float("inf"):
+            raise _refused(f"its clip is {described.clip_value:g}", "Choose a positive number")
         if not fits(sites, described.clip_value, described.frac_bits):
             raise _refused(
                 f"sums of {sites} numbers with {described.frac_bits} bits could wrap", "Use fewer bits"
             )
-        if described.weight_cap > self.largest_weight_cap:
-            raise _refused(
-                f"{described.weight_cap} patients would count as 1",
-                f"Choose at most {self.largest_weight_cap}",
-            )
+        if not 0 <= described.clipped_dim <= described.dim or (described.dim - described.clipped_dim) % WIDE:
+            raise _refused("its parts do not fill its vector", "Run the same code at both ends")
         if now > described.deadline:
             raise _refused(f"it ended {now - described.deadline} s ago", "Look at the clocks, or begin anew")
+
+    def _check_threshold(self, sites: int, t: int, c: int) -> None:
+        if t > sites:
+            raise _refused(f"a threshold of {t} among {sites} sites is none", f"Choose at most {sites}")
+        if 2 * t <= sites + c:
+            raise _refused(
+                f"with a threshold of {t} among {sites} sites, {c} corrupt ones could open two sums",
+                f"Choose {threshold(sites, most_corrupt=c)} or more",
+            )
+
+    def _check_circle(self, described: SessionDescriptor) -> None:
+        sites, degree = len(described.participants), described.neighbours
+        if not self.semi_honest_server:
+            raise _refused(
+                f"each site would share with {degree} of {sites - 1} others, and this site does not rely on "
+                "an honest server",
+                "Sum over fewer sites, or set semi-honest-server in the site's file",
+            )
+        if sites <= EVERYBODY:
+            raise _refused(
+                f"{sites} sites are not too many to share with all others, and it says {degree}",
+                f"Set {sites - 1} neighbours",
+            )
+        wanted = circle_size(sites)
+        if (degree, described.threshold) != wanted:
+            raise _refused(
+                f"{degree} neighbours and a threshold of {described.threshold} are not those of "
+                f"{sites} sites",
+                f"Choose {wanted[0]} and {wanted[1]}",
+            )
 
 
 def _refused(reason: str, remedy: str) -> SecureSumError:

@@ -32,7 +32,7 @@ def fraction_bits(num_sites: int, clip: float) -> int:
 
 def fits(num_sites: int, clip: float, bits: int) -> bool:
     """Whether sums over all sites cannot wrap with so many bits behind the point."""
-    return bits >= 0 and num_sites * (clip * 2.0**bits + 1) <= _LARGEST_SUM
+    return 0 <= bits < WORD_BITS and num_sites * (clip * 2.0**bits + 1) <= _LARGEST_SUM
 
 
 def to_fixed_point(

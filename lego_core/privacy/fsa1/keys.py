@@ -100,9 +100,9 @@ def commitment(own_seed: bytes, *, sid: bytes, place: int) -> bytes:
     return digest("commit", sid, index_bytes(place), own_seed)
 
 
-def transcript(bundles: Mapping[int, bytes]) -> bytes:
+def transcript(bundles: Mapping[int, bytes], *, sid: bytes) -> bytes:
     """Hash of who takes part with which keys; every later key and signature depends on it."""
-    return digest("u1", *(index_bytes(place) + bundles[place] for place in sorted(bundles)))
+    return digest("u1", sid, *(index_bytes(place) + bundles[place] for place in sorted(bundles)))
 
 
 def pair_key(private: bytes, public: bytes, *, places: tuple[int, int], th: bytes) -> bytes:
@@ -133,8 +133,8 @@ def unseal(sealed: bytes, private: bytes, public: bytes, *, sender: int, receive
     except InvalidTag as error:
         raise SecureSumError(
             f"The shares that came for site {receiver} in the name of site {sender} were changed on the way, "
-            "or belong to another session. The site stopped before it sent anything. Look for what stands "
-            "between the sites."
+            "or belong to another session. The site sends nothing more in this session. Look for what "
+            "stands between the sites."
         ) from error
 
 
@@ -154,8 +154,8 @@ def _agree(private: bytes, public: bytes) -> bytes:
         )
     except ValueError as error:  # a point of small order, which would make the secret known to everybody
         raise SecureSumError(
-            "A site shows a public key with which no secret can be agreed. The site stopped before it sent "
-            "anything. Have that site draw new keys."
+            "A site shows a public key with which no secret can be agreed. The site sends nothing "
+            "more in this session. Have that site draw new keys."
         ) from error
 
 

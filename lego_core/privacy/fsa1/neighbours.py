@@ -1,15 +1,12 @@
 """Who shares with whom: everybody up to 64 sites, a circle of neighbours above."""
 
 import math
-from functools import cache
+from functools import cache, lru_cache
 
-import numpy as np
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from scipy.stats import hypergeom
 
 from lego_core.errors import SecureSumError
-from lego_core.privacy.fsa1.wire import tagged
+from lego_core.privacy.fsa1.wire import digest, index_bytes
 
 EVERYBODY = 64  # sites up to which each shares with all others
 UNSAFE = 2.0**-40  # chance that the corrupt of some circle could serve two sets of survivors
@@ -34,10 +31,10 @@ def circle_size(num_sites: int, *, corrupt: float = 0.05, absent: float = 0.05) 
         SecureSumError: If no circle is large enough.
 
     Guarantees:
-        Over all sites together, at random placement: the chance that c of a site's k neighbours are
-        corrupt with 2t <= k + c is below 2^-40, so that no two sets of survivors find a threshold each;
-        the chance that fewer than t neighbours stay is below 2^-20. Whether what is left of the circle
-        still hangs together is to be looked at when it is known.
+        Over all sites together, at random placement: the chance that c of a site's k neighbours are corrupt
+        with 2t <= k + 1 + c (each secret has k + 1 shares) is below 2^-40, so that no two sets of
+        survivors find a threshold each; the chance that fewer than t neighbours stay is below 2^-20.
+        Whether what is left of the circle still hangs together is seen by `hangs_together`.
 
     Source:
         Bell, Bonawitz, Gascon, Lepoint, Raykova. "Secure Single-Server Aggregation with
@@ -47,7 +44,7 @@ def circle_size(num_sites: int, *, corrupt: float = 0.05, absent: float = 0.05) 
     others = num_sites - 1
     for degree in range(4, others + 1, 2):
         for needed in range(degree // 2 + 1, degree + 1):
-            unsafe = num_sites * hypergeom.sf(2 * needed - degree - 1, others, min(bad, others), degree)
+            unsafe = num_sites * hypergeom.sf(2 * needed - degree - 2, others, min(bad, others), degree)
             if unsafe >= UNSAFE:
                 continue
             missing = num_sites * hypergeom.sf(degree - needed, others, min(lost, others), degree)
@@ -67,7 +64,7 @@ def circle(place: int, *, places: list[int], degree: int, th: bytes) -> frozense
         place: The site.
         places: All sites that showed keys.
         degree: How many neighbours each has, an even number; with `len(places) - 1` or more, everybody.
-        th: The transcript, which nobody can choose; it decides who sits where.
+        th: The transcript; it decides who sits where, and no site knows it before all showed their keys.
     """
     ordered = seating(tuple(sorted(places)), th)
     if degree >= len(ordered) - 1:
@@ -77,9 +74,17 @@ def circle(place: int, *, places: list[int], degree: int, th: bytes) -> frozense
     return frozenset(ordered[(seat + step) % len(ordered)] for step in steps)
 
 
-@cache
+def hangs_together(survivors: frozenset[int], *, places: list[int], degree: int, th: bytes) -> bool:
+    """Whether masks bind all survivors to one another, so that no part of them can be opened alone."""
+    reached, found = set(), set(sorted(survivors)[:1])
+    while found:
+        place = found.pop()
+        reached.add(place)
+        found |= (circle(place, places=places, degree=degree, th=th) & survivors) - reached
+    return reached == survivors
+
+
+@lru_cache(maxsize=4)
 def seating(places: tuple[int, ...], th: bytes) -> tuple[int, ...]:
-    """A round table in an order that only the transcript decides."""
-    drawn = HKDFExpand(SHA256(), 32, tagged("circle")).derive(th)
-    rng = np.random.Generator(np.random.PCG64(np.frombuffer(drawn, dtype="<u4").tolist()))
-    return tuple(int(place) for place in rng.permutation(np.array(places)))
+    """A round table in an order that the transcript decides."""
+    return tuple(sorted(places, key=lambda place: digest("seat", th, index_bytes(place))))

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations, islice
-from typing import final
+from random import SystemRandom
+from typing import TypeVar, final
 
 import numpy as np
 from jaxtyping import UInt32
@@ -20,11 +20,12 @@ from lego_core.privacy.fsa1.keys import (
     public_key,
     transcript,
 )
-from lego_core.privacy.fsa1.masks import Masks
+from lego_core.privacy.fsa1.masks import Masks, add
 from lego_core.privacy.fsa1.neighbours import circle
 from lego_core.privacy.fsa1.site import MaskedVector, signed_sets, signed_vector
 
-MOST_TRIES = 10_000  # subsets of shares, where some were changed
+T = TypeVar("T")
+MOST_TRIES = 2_000  # subsets of shares, where some were changed
 
 
 @final
@@ -51,17 +52,19 @@ class ServerSession:
     _th: bytes = b""
     _closed: bool = False
 
+    def __post_init__(self) -> None:
+        self._sid = self.described.sid
+        self._num_sites = len(self.described.participants)
+
     def take_keys(self, bundles: Mapping[int, bytes]) -> None:
         """Take the bundles that sites showed, by place.
 
         Raises:
             SecureSumError: If too few are left.
         """
-        for place, packed in sorted(bundles.items()):
+        for place, packed in self._known(bundles):
             try:
-                signed = Bundle.read(packed).is_signed_by(
-                    self._signer(place), sid=self.described.sid, place=place
-                )
+                signed = Bundle.read(packed).is_signed_by(self._signer(place), sid=self._sid, place=place)
             except SecureSumError:
                 signed = False
             if signed:
@@ -69,7 +72,7 @@ class ServerSession:
             else:
                 self._leave_out(place, "its keys are not signed by it")
         self._require(self._bundles, self.described.fewest, "showed keys")
-        self._th = transcript(self._bundles)
+        self._th = transcript(self._bundles, sid=self._sid)
 
     @property
     def bundles(self) -> dict[int, bytes]:
@@ -82,7 +85,7 @@ class ServerSession:
         Raises:
             SecureSumError: If too few dealt to all their neighbours.
         """
-        for place, pieces in sorted(sealed.items()):
+        for place, pieces in self._known(sealed):
             if place in self._bundles and set(pieces) == self._circle(place):
                 self._sealed[place] = pieces
             elif place in self._bundles:
@@ -103,11 +106,13 @@ class ServerSession:
 
         A vector that is not signed by its site, or has another length, is left out.
         """
+        if not 1 <= place <= self._num_sites or place in self._survivors:
+            return  # nobody, or the same vector once more
         residues = masked.residues
         fits = residues.dtype == np.uint32 and residues.shape == (self.described.dim,)
         if self._closed:
             self._leave_out(place, "its vector came too late, when the sum was about to be opened")
-        elif place in self._survivors or place not in self._sealed:
+        elif place not in self._sealed:
             self._leave_out(place, "it sent a vector nobody had asked it for")
         elif not fits or not is_signature(
             masked.signature,
@@ -117,7 +122,9 @@ class ServerSession:
             self._leave_out(place, "its vector is not signed by it, or has another length")
         else:
             self._survivors.add(place)
-            self._sum = residues.copy() if self._sum is None else np.add(self._sum, residues, out=self._sum)
+            if self._sum is None:
+                self._sum = np.zeros_like(residues)
+            add(self._sum, residues, narrow=self.described.clipped_dim)
 
     @property
     def survivors(self) -> frozenset[int]:
@@ -142,7 +149,7 @@ class ServerSession:
             SecureSumError: If fewer than a threshold signed.
         """
         signed = signed_sets(self._th, self.sharing_sites, self.survivors)
-        for place, signature in sorted(signatures.items()):
+        for place, signature in self._known(signatures):
             if place in self._survivors and is_signature(signature, signed, signer=self._signer(place)):
                 self._signatures[place] = signature
             else:
@@ -164,14 +171,15 @@ class ServerSession:
             SecureSumError: If a secret cannot be put together.
         """
         if self._sum is None:
-            raise self._ended("no site sent a vector")
+            raise self._ended("no site sent a vector, or the sum was opened before")
+        total, self._sum = self._sum, None
         signs: dict[bytes, int] = {}
         for place in sorted(self.sharing_sites):
             bundle = Bundle.read(self._bundles[place])
             if place in self._survivors:
                 seed = self._secret(
                     place, shares, lambda secret, bundle=bundle, place=place: bundle.commitment
-                    == commitment(secret, sid=self.described.sid, place=place),
+                    == commitment(secret, sid=self._sid, place=place),
                 )  # fmt: skip
                 signs[own_key(seed, th=self._th)] = -1
                 continue
@@ -182,8 +190,8 @@ class ServerSession:
                 public = Bundle.read(self._bundles[other]).masking
                 key = pair_key(private, public, places=(place, other), th=self._th)
                 signs[key] = -1 if place > other else 1
-        Masks(signs).apply(self._sum)
-        return self._sum
+        Masks(signs, narrow=self.described.clipped_dim).apply(total)
+        return total
 
     # ---- inside ----------------------------------------------------------------------------
 
@@ -195,29 +203,29 @@ class ServerSession:
         t = self.described.threshold
         if len(held) < t:
             raise self._ended(f"{len(held)} shares came of a secret that {t} open")
-        for chosen in islice(combinations(held, t), MOST_TRIES):
-            try:
-                secret = sharing.combine({sender: held[sender] for sender in chosen})
-            except SecureSumError:
-                continue
-            if is_right(secret):
-                self._note_liars(held, chosen, place)
+        for number in range(MOST_TRIES):
+            chosen = tuple(held)[:t] if number == 0 else tuple(SystemRandom().sample(sorted(held), t))
+            secret = _combined(held, chosen)
+            if secret is not None and is_right(secret):
+                if number:
+                    self._note_liars(held, chosen, secret, place)
                 return secret
         raise self._ended(
             f"the shares of site '{self._name(place)}' do not give its secret: it dealt false ones, or "
             "several sites changed theirs"
         )
 
-    def _note_liars(self, held: Mapping[int, bytes], chosen: Iterable[int], place: int) -> None:
-        right = {sender: held[sender] for sender in chosen}
+    def _note_liars(
+        self, held: Mapping[int, bytes], right: tuple[int, ...], secret: bytes, place: int
+    ) -> None:
+        """Note whose share does not go with others that are known to be right."""
         for sender in sorted(set(held) - set(right)):
-            one = dict(list(right.items())[1:]) | {sender: held[sender]}
-            try:
-                agrees = sharing.combine(one) == sharing.combine(right)
-            except SecureSumError:
-                agrees = False
-            if not agrees:
+            if _combined(held, (*right[1:], sender)) != secret:
                 self._leave_out(sender, f"it handed out a false share of site '{self._name(place)}'")
+
+    def _known(self, by_place: Mapping[int, T]) -> list[tuple[int, T]]:
+        """What came from places where somebody is, in order."""
+        return [(place, one) for place, one in sorted(by_place.items()) if 1 <= place <= self._num_sites]
 
     def _circle(self, place: int) -> frozenset[int]:
         return circle(place, places=sorted(self._bundles), degree=self.described.neighbours, th=self._th)
@@ -239,6 +247,13 @@ class ServerSession:
     def _ended(self, reason: str) -> SecureSumError:
         return SecureSumError(
             f"Round {self.described.round}, '{self.described.group}': the secure sum was given up, since "
-            f"{reason}. Nothing was revealed. It can be begun anew with fresh keys; the threshold cannot be "
-            "lowered."
+            f"{reason}. The sum stays closed. Before its survivors were confirmed it can be begun anew with "
+            "fresh keys; after that, the round goes on without it. The threshold cannot be lowered."
         )
+
+
+def _combined(held: Mapping[int, bytes], chosen: tuple[int, ...]) -> bytes | None:
+    try:
+        return sharing.combine({sender: held[sender] for sender in chosen})
+    except SecureSumError:
+        return None

@@ -14,7 +14,6 @@ from lego_core.errors import SecureSumError
 from lego_core.privacy.fsa1 import sharing
 from lego_core.privacy.fsa1.descriptor import SessionDescriptor
 from lego_core.privacy.fsa1.keys import (
-    SIGNATURE_BYTES,
     Bundle,
     SessionSecrets,
     is_signature,
@@ -25,25 +24,32 @@ from lego_core.privacy.fsa1.keys import (
     unseal,
 )
 from lego_core.privacy.fsa1.masks import Masks, pieces
-from lego_core.privacy.fsa1.neighbours import circle
+from lego_core.privacy.fsa1.neighbours import circle, hangs_together
 from lego_core.privacy.fsa1.vectors import AbstractPart, write_all
 from lego_core.privacy.fsa1.wire import digest, index_bytes, set_bytes, tagged
 
 
 @runtime_checkable
 class Ledger(Protocol):
-    """Where a site notes, for good, whose sum it let be opened."""
+    """Where a site notes, for good, what it answered; asked before the answer leaves."""
+
+    def begin(self, sid: bytes, *, stage: str) -> None:
+        """Note that this stage of a session was entered.
+
+        Raises:
+            LegoError: If it was before: a state from before it must not answer anew.
+        """
 
     def confirm(self, key: tuple[str, str, str], *, sid: bytes, survivors: frozenset[int]) -> None:
         """Note it on the disk before returning.
 
         Args:
-            key: Run, group and hash of the weights that were trained on.
+            key: Run, hash of the parts that are summed, hash of the weights that were trained on.
             sid: The session.
             survivors: Whose sum.
 
         Raises:
-            SecureSumError: If another session, or another set, was noted for these weights: two
+            LegoError: If another session, or another set, was noted for these weights: two
                 sums of the same vectors would show one site by subtraction.
         """
 
@@ -69,18 +75,26 @@ class SiteSession:
         site: Who this is.
         identity: The site's lasting Ed25519 key.
         roster: The Ed25519 public keys of all sites, by name.
+        ledger: Where it is noted, for good, how far the session came.
         drawn: What the site drew for this session.
+
+    Guarantees:
+        However its state is copied, put back or asked in parallel: no stage is answered in two ways, and of
+        nobody are both secrets handed out.
     """
 
     described: SessionDescriptor
     site: str
     identity: Ed25519PrivateKey
     roster: Mapping[str, bytes]
+    ledger: Ledger
     drawn: SessionSecrets | None
-    _answers: dict[str, tuple[bytes, Any]] = field(default_factory=dict)
+    _answers: dict[str, tuple[bytes, Any]] = field(default_factory=dict, repr=False)
     _bundles: dict[int, Bundle] = field(default_factory=dict)
     _th: bytes = b""
-    _held: dict[int, tuple[bytes, bytes]] = field(default_factory=dict)  # of each: share of own seed, of key
+    _held: dict[int, tuple[bytes, bytes]] = field(
+        default_factory=dict, repr=False
+    )  # of each: share of own seed, of key
     _sharing: frozenset[int] = frozenset()  # U2: who dealt shares out
     _survivors: frozenset[int] = frozenset()  # U3: whose vectors are in the sum
 
@@ -94,18 +108,22 @@ class SiteSession:
         site: str,
         identity: Ed25519PrivateKey,
         roster: Mapping[str, bytes],
+        ledger: Ledger,
     ) -> "SiteSession":
-        """Draw fresh secrets for a session that the site's limits have let pass."""
-        return cls(described, site, identity, roster, SessionSecrets.draw())
+        """Draw fresh secrets for a session that the site's limits have let pass.
 
-    @property
-    def place(self) -> int:
-        """Where this site is among the participants."""
-        return self.described.places[self.site]
+        Raises:
+            LegoError: If this session was begun before.
+        """
+        return cls(described, site, identity, roster, ledger, SessionSecrets.draw())
+
+    def __post_init__(self) -> None:
+        self._sid = self.described.sid
+        self.place = self.described.places[self.site]
 
     def keys(self) -> bytes:
         """Show public keys: 160 bytes, signed."""
-        return self._answer("keys", b"", lambda secrets: self._bundle(secrets).packed())
+        return self._answer("keys", lambda: b"", lambda secrets: self._bundle(secrets).packed())
 
     def shares(self, bundles: Mapping[int, bytes]) -> dict[int, bytes]:
         """Deal shares of both secrets out, one sealed piece of 82 bytes for each neighbour.
@@ -117,7 +135,7 @@ class SiteSession:
             SecureSumError: If a bundle is not signed by its site, a key is there twice, this site's own
                 bundle is another, or sites are too few.
         """
-        return self._answer("shares", _packed(bundles), lambda secrets: self._deal(secrets, bundles))
+        return self._answer("shares", lambda: _packed(bundles), lambda secrets: self._deal(secrets, bundles))
 
     def masked(
         self,
@@ -139,21 +157,27 @@ class SiteSession:
             SecureSumError: If a piece cannot be opened, the weights are not those of the session, the
                 vector does not fit, or sites are too few.
         """
-        request = digest("masked", _packed(sealed), set_bytes(sharing_sites), model_sha256.encode())
+
+        def request() -> bytes:
+            return digest("masked", _packed(sealed), set_bytes(sharing_sites), model_sha256.encode())
+
         return self._answer(
             "masked",
             request,
             lambda secrets: self._mask(secrets, sealed, sharing_sites, parts, model_sha256),
         )
 
-    def confirm(self, sharing_sites: frozenset[int], survivors: frozenset[int], *, ledger: Ledger) -> bytes:
+    def confirm(self, sharing_sites: frozenset[int], survivors: frozenset[int]) -> bytes:
         """Sign whose sum may be opened, after noting it for good: 64 bytes.
 
         Raises:
             SecureSumError: If the sets cannot be right, are too small, or others were noted before.
         """
-        request = set_bytes(sharing_sites) + set_bytes(survivors)
-        return self._answer("confirm", request, lambda _: self._confirm(sharing_sites, survivors, ledger))
+        return self._answer(
+            "confirm",
+            lambda: set_bytes(sharing_sites) + set_bytes(survivors),
+            lambda _: self._confirm(sharing_sites, survivors),
+        )
 
     def unmask(self, signatures: Mapping[int, bytes]) -> dict[int, bytes]:
         """Hand out what opens the sum: of each site one share, of 33 bytes; and forget all secrets.
@@ -163,7 +187,7 @@ class SiteSession:
         Raises:
             SecureSumError: If fewer than a threshold of survivors signed the same sets.
         """
-        shares = self._answer("unmask", _packed(signatures), lambda _: self._open(signatures))
+        shares = self._answer("unmask", lambda: _packed(signatures), lambda _: self._open(signatures))
         self._forget()
         return shares
 
@@ -192,13 +216,13 @@ class SiteSession:
         site: str,
         identity: Ed25519PrivateKey,
         roster: Mapping[str, bytes],
+        ledger: Ledger,
     ) -> "SiteSession":
         """Go on with what `save` gave."""
         kept = json.loads(saved["session"])
         drawn = kept["drawn"] and SessionSecrets(*(bytes.fromhex(one) for one in kept["drawn"]))
-        session = cls(
-            SessionDescriptor.read(kept["descriptor"].encode("ascii")), site, identity, roster, drawn
-        )
+        described = SessionDescriptor.read(kept["descriptor"].encode("ascii"))
+        session = cls(described, site, identity, roster, ledger, drawn)
         cut = sharing.SHARE_BYTES
         session._bundles = {place: Bundle.read(one) for place, one in _by_place(kept["bundles"]).items()}
         session._th = bytes.fromhex(kept["th"])
@@ -216,7 +240,7 @@ class SiteSession:
     # ---- what the answers are made of ------------------------------------------------------
 
     def _bundle(self, secrets: SessionSecrets) -> Bundle:
-        return Bundle.of(secrets, sid=self.described.sid, place=self.place, identity=self.identity)
+        return Bundle.of(secrets, sid=self._sid, place=self.place, identity=self.identity)
 
     def _deal(self, secrets: SessionSecrets, bundles: Mapping[int, bytes]) -> dict[int, bytes]:
         self._bundles = {place: Bundle.read(packed) for place, packed in bundles.items()}
@@ -229,11 +253,11 @@ class SiteSession:
         public = [key for bundle in self._bundles.values() for key in (bundle.channel, bundle.masking)]
         if len(set(public)) < len(public):
             raise _ended("two sites show the same key")
-        self._th = transcript(bundles)
+        self._th = transcript(bundles, sid=self._sid)
         names = self.described.participants
         for place in sorted(self._neighbours | {self.place}):
             signer = self.roster[names[place - 1]]
-            if not self._bundles[place].is_signed_by(signer, sid=self.described.sid, place=place):
+            if not self._bundles[place].is_signed_by(signer, sid=self._sid, place=place):
                 raise _ended(f"site '{names[place - 1]}' did not sign the keys shown in its name")
         holders = sorted(self._neighbours | {self.place})
         dealt = [
@@ -290,16 +314,17 @@ class SiteSession:
                 secrets.masking, self._bundles[place].masking, places=(self.place, place), th=self._th
             )
             signs[key] = 1 if place > self.place else -1
-        masks, residues = Masks(signs), np.empty(self.described.dim, dtype=np.uint32)
-        for start, end in pieces(len(residues)):
+        narrow = self.described.clipped_dim
+        masks, residues = Masks(signs, narrow=narrow), np.empty(self.described.dim, dtype=np.uint32)
+        for start, end in pieces(len(residues), narrow=narrow):
             write_all(parts, residues[start:end], start)
-            masks.apply(residues[start:end])
+            masks.apply_piece(residues[start:end], wide=start >= narrow)
         return residues
 
     def _signed_vector(self, residues: UInt32[np.ndarray, "W"]) -> bytes:
         return signed_vector(residues, th=self._th, sharing_sites=self._sharing)
 
-    def _confirm(self, sharing_sites: frozenset[int], survivors: frozenset[int], ledger: Ledger) -> bytes:
+    def _confirm(self, sharing_sites: frozenset[int], survivors: frozenset[int]) -> bytes:
         described = self.described
         if sharing_sites != self._sharing:
             raise _ended("the server names other sharing sites than before")
@@ -310,24 +335,23 @@ class SiteSession:
             raise _ended(f"the sum of {len(survivors)} sites was to be opened, and {fewest} are needed")
         if len((self._neighbours | {self.place}) & survivors) < described.threshold:
             raise _ended("of this site's neighbours too few are left to open the sum")
-        key = (described.run, described.group, described.model_sha256)
-        ledger.confirm(key, sid=described.sid, survivors=survivors)
+        places = sorted(self._bundles)
+        if not hangs_together(survivors, places=places, degree=described.neighbours, th=self._th):
+            raise _ended("the survivors are not all bound to one another, and a part could be opened alone")
+        key = (described.run, described.schema_sha256, described.model_sha256)
+        self.ledger.confirm(key, sid=self._sid, survivors=survivors)
         self._survivors = survivors
         return self.identity.sign(signed_sets(self._th, sharing_sites, survivors))
 
     def _open(self, signatures: Mapping[int, bytes]) -> dict[int, bytes]:
         names, signed = self.described.participants, signed_sets(self._th, self._sharing, self._survivors)
-        valid = {
-            place
-            for place, signature in signatures.items()
-            if place in self._survivors
-            and len(signature) == SIGNATURE_BYTES
-            and is_signature(signature, signed, signer=self.roster[names[place - 1]])
-        }
-        if len(valid) < self.described.threshold:
+        valid = 0
+        for place in sorted((self._neighbours | {self.place}) & self._survivors):
+            signature, signer = signatures.get(place, b""), self.roster[names[place - 1]]
+            valid += valid < self.described.threshold and is_signature(signature, signed, signer=signer)
+        if valid < self.described.threshold:
             raise _ended(
-                f"{len(valid)} survivors signed these sets and {self.described.threshold} are needed to "
-                "open them"
+                f"{valid} survivors signed these sets and {self.described.threshold} are needed to open them"
             )
         return {
             place: of_seed if place in self._survivors else of_key
@@ -340,25 +364,28 @@ class SiteSession:
     def _neighbours(self) -> frozenset[int]:
         return circle(self.place, places=sorted(self._bundles), degree=self.described.neighbours, th=self._th)
 
-    def _answer(self, stage: str, request: bytes, make: Callable[[SessionSecrets], Any]) -> Any:
-        """Answer once: again if asked the same again, and never out of order."""
-        if stage in self._answers:
-            asked, answer = self._answers[stage]
-            if asked == request:
-                return answer
+    def _answer(self, stage: str, request: Callable[[], bytes], make: Callable[[SessionSecrets], Any]) -> Any:
+        """Answer, or end the session: whatever went wrong, nothing of it may be answered afterwards."""
+        try:
+            return self._answer_once(stage, request(), make)
+        except BaseException:
             self._forget()
-            raise _ended(f"the server asked twice for '{stage}', and for different things")
+            raise
+
+    def _answer_once(self, stage: str, asked: bytes, make: Callable[[SessionSecrets], Any]) -> Any:
+        """Answer again what was answered before, and nothing out of order."""
+        if stage in self._answers:
+            before, answer = self._answers[stage]
+            if asked != before:
+                raise _ended(f"the server asked twice for '{stage}', and for different things")
+            return answer
         if self.drawn is None:
             raise _ended("it was over before")
         if len(self._answers) != self.STAGES.index(stage):
-            self._forget()
             raise _ended(f"'{stage}' was asked out of order")
-        try:
-            answer = make(self.drawn)
-        except SecureSumError:
-            self._forget()
-            raise
-        self._answers[stage] = (request, answer)
+        self.ledger.begin(self._sid, stage=stage)
+        answer = make(self.drawn)
+        self._answers[stage] = (asked, answer)
         return answer
 
     def _forget(self) -> None:
@@ -395,7 +422,6 @@ def _packed(by_place: Mapping[int, bytes]) -> bytes:
 
 def _ended(reason: str) -> SecureSumError:
     return SecureSumError(
-        f"The site ended this session of the secure sum: {reason}. Nothing of its data was revealed. The "
-        "round can be begun anew, with fresh keys; if it happens again, look at who answers in the "
-        "server's name."
+        f"The site ended this session of the secure sum: {reason}. It sends nothing more in it. Begin anew, "
+        "with fresh keys; if it happens again, look at who answers in the server's name."
     )

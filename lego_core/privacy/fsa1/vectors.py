@@ -1,7 +1,7 @@
 """What a site adds to a sum: parts of a vector, each with its own way from numbers to residues.
 
 `Clipped` is for updates: one word per number, as fine as the sum allows. `Wide` is for statistics,
-whose size nobody knows beforehand: several words per number, from which the sum is put together.
+whose size nobody knows beforehand: four words per number.
 """
 
 from abc import ABC, abstractmethod
@@ -14,10 +14,11 @@ from jaxtyping import Float32, Float64, UInt32
 
 from lego_core.errors import SecureSumError
 from lego_core.privacy.fsa1.fixed_point import to_fixed_point
+from lego_core.privacy.fsa1.masks import WIDE
 
-WORD_BITS = 16  # of a wide number in each word; the other 16 have room for sums over 65,535 sites
-BITS_BEHIND = 48
-WORDS = 8  # 128 bits: numbers up to 2^79, to 2^-48
+WIDE_BITS = 128
+BITS_BEHIND = 48  # behind the point of a wide number; with 16 bits of room for sums: numbers below 2^63
+LARGEST = 2.0**63
 
 
 class AbstractPart(ABC):
@@ -68,35 +69,35 @@ class Clipped(AbstractPart):
 @final
 @dataclass(frozen=True, eq=False)
 class Wide(AbstractPart):
-    """Numbers of any size: eight words each.
+    """Numbers of any size: four words each, which are one number modulo 2^128.
 
     Args:
         values: N numbers.
 
     Guarantees:
-        Sums over up to 65,535 sites are exact to 2^-49 for each site, for numbers below 2^79.
+        Sums over up to 65,535 sites are exact to 2^-49 for each site, for numbers below 2^63; who
+        sees the sum sees nothing of its parts, such as how many were negative.
     """
 
     values: Float64[np.ndarray, "N"]
 
     def __len__(self) -> int:
-        return len(self.values) * WORDS
+        return len(self.values) * WIDE
 
     def write(self, out: UInt32[np.ndarray, "W"], start: int) -> None:
         """As `AbstractPart.write`."""
-        first, last = start // WORDS, -(-(start + len(out)) // WORDS)
+        first, last = start // WIDE, -(-(start + len(out)) // WIDE)
         words = np.array([_words(value) for value in self.values[first:last]], dtype=np.uint32).reshape(-1)
-        skip = start - first * WORDS
+        skip = start - first * WIDE
         out[:] = words[skip : skip + len(out)]
 
 
-def read_wide(residues: UInt32[np.ndarray, "W"]) -> Float64[np.ndarray, "N"]:
+def read_wide(words: UInt32[np.ndarray, "W"]) -> Float64[np.ndarray, "N"]:
     """Read the sums of wide numbers."""
-    half = 2 ** (WORDS * WORD_BITS - 1)
-    sums = []
-    for words in residues.reshape(-1, WORDS).tolist():
-        whole = sum(word << (WORD_BITS * place) for place, word in enumerate(words)) % (2 * half)
-        sums.append((whole - 2 * half if whole >= half else whole) / 2.0**BITS_BEHIND)
+    half, sums = 2 ** (WIDE_BITS - 1), []
+    for own in words.reshape(-1, WIDE).astype("<u4"):
+        whole = int.from_bytes(own.tobytes(), "little")
+        sums.append((whole - 2 * half if whole >= half else whole) / 2**BITS_BEHIND)
     return np.array(sums, dtype=np.float64)
 
 
@@ -111,11 +112,10 @@ def write_all(parts: Sequence[AbstractPart], out: UInt32[np.ndarray, "W"], start
 
 
 def _words(value: float) -> list[int]:
-    if not abs(value) < 2.0 ** (WORDS * WORD_BITS - 1 - BITS_BEHIND):  # not a number fails here, too
+    if not abs(value) < LARGEST:  # not a number fails here, too
         raise SecureSumError(
-            "A sum for the secure sum is not a finite number below 2^79, and nothing was sent. Look for "
-            "broken values in the data."
+            "A statistic for the secure sum is not a finite number below 2^63, and nothing was sent. Look "
+            "for broken values in the data."
         )
-    whole = round(value * 2.0**BITS_BEHIND)
-    whole %= 2 ** (WORDS * WORD_BITS)
-    return [(whole >> (WORD_BITS * place)) & 0xFFFF for place in range(WORDS)]
+    whole = round(value * 2.0**BITS_BEHIND) % 2**WIDE_BITS
+    return np.frombuffer(whole.to_bytes(WIDE_BITS // 8, "little"), dtype="<u4").tolist()

@@ -21,7 +21,16 @@ def digest(tag: str, *parts: bytes) -> bytes:
 
 
 def index_bytes(*indexes: int) -> bytes:
-    """Places in the sorted list of participants, from 1: two bytes each, little-endian."""
+    """Places in the sorted list of participants, from 1: two bytes each, little-endian.
+
+    Raises:
+        SecureSumError: If there is no such place.
+    """
+    if any(not 1 <= index <= MOST_SITES for index in indexes):
+        raise SecureSumError(
+            f"A message of the secure sum names a place outside 1 to {MOST_SITES}. Nothing was answered. Run "
+            "the same code at both ends."
+        )
     return struct.pack(f"<{len(indexes)}H", *indexes)
 
 

@@ -1,20 +1,21 @@
 """A whole session of the secure sum in one process: sites with keys, a server, a ledger in memory."""
 
 import secrets
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lego_core.errors import SecureSumError
-from lego_core.privacy.fsa1.descriptor import SessionDescriptor
+from lego_core.privacy.fsa1.descriptor import Expected, SessionDescriptor
 from lego_core.privacy.fsa1.fixed_point import fraction_bits
 from lego_core.privacy.fsa1.neighbours import threshold
 from lego_core.privacy.fsa1.server import ServerSession
-from lego_core.privacy.fsa1.site import SiteSession
+from lego_core.privacy.fsa1.site import Ledger, SiteSession
 
 HASH = "0" * 64
-IDENTITIES = [Ed25519PrivateKey.generate() for _ in range(12)]
+IDENTITIES = [Ed25519PrivateKey.generate() for _ in range(70)]
 CAP = 1000
 
 
@@ -22,7 +23,13 @@ class MemoryLedger:
     """A ledger that forgets with the process."""
 
     def __init__(self) -> None:
+        self.entered: set[tuple[bytes, str]] = set()
         self.noted: dict[tuple[str, str, str], tuple[bytes, frozenset[int]]] = {}
+
+    def begin(self, sid: bytes, *, stage: str) -> None:
+        if (sid, stage) in self.entered:
+            raise SecureSumError(f"The ledger knows that '{stage}' was answered.")
+        self.entered.add((sid, stage))
 
     def confirm(self, key: tuple[str, str, str], *, sid: bytes, survivors: frozenset[int]) -> None:
         if self.noted.setdefault(key, (sid, survivors)) != (sid, survivors):
@@ -38,7 +45,6 @@ class Session:
     server: ServerSession
     values: dict[int, np.ndarray]
     patients: dict[int, int]
-    ledgers: dict[int, MemoryLedger] = field(default_factory=dict)
 
     def keys(self, lost: frozenset[int] = frozenset()) -> None:
         self.server.take_keys({place: site.keys() for place, site in self._there(lost)})
@@ -68,8 +74,7 @@ class Session:
         )
 
     def sign(self, place: int) -> bytes:
-        ledger = self.ledgers.setdefault(place, MemoryLedger())
-        return self.sites[place].confirm(self.server.sharing_sites, self.server.survivors, ledger=ledger)
+        return self.sites[place].confirm(self.server.sharing_sites, self.server.survivors)
 
     def open(self, lost: frozenset[int] = frozenset()) -> tuple[np.ndarray, float]:
         signed = self.server.confirmations
@@ -106,7 +111,9 @@ def describe(num_sites: int, dim: int = 5, **changed) -> SessionDescriptor:
     return SessionDescriptor(**(plain | changed))
 
 
-def open_session(num_sites: int, dim: int = 5, *, seed: int = 0, **changed) -> Session:
+def open_session(
+    num_sites: int, dim: int = 5, *, seed: int = 0, ledgers: Mapping[int, Ledger] | None = None, **changed
+) -> Session:
     """Sites with random vectors, ready to be asked."""
     described = describe(num_sites, dim, **changed)
     roster = {
@@ -115,7 +122,13 @@ def open_session(num_sites: int, dim: int = 5, *, seed: int = 0, **changed) -> S
     }
     rng = np.random.default_rng(seed)
     sites = {
-        place: SiteSession.begin(described, site=name, identity=IDENTITIES[place - 1], roster=roster)
+        place: SiteSession.begin(
+            described,
+            site=name,
+            identity=IDENTITIES[place - 1],
+            roster=roster,
+            ledger=(ledgers or {}).get(place) or MemoryLedger(),
+        )
         for name, place in described.places.items()
     }
     return Session(
@@ -125,3 +138,8 @@ def open_session(num_sites: int, dim: int = 5, *, seed: int = 0, **changed) -> S
         values={place: rng.uniform(-1.2, 1.2, dim).astype(np.float32) for place in sites},
         patients={place: int(rng.integers(1, CAP + 1)) for place in sites},
     )
+
+
+def expect(described: SessionDescriptor) -> Expected:
+    """What a site would know by itself of this session."""
+    return Expected(**{key: getattr(described, key) for key in Expected.model_fields})

@@ -11,7 +11,17 @@ import pytest
 
 ROOT = Path(__file__).parents[3]
 FSA1 = Path("lego_core/privacy/fsa1")
-GUARDED = ("site.py", "descriptor.py", "keys.py", "sharing.py", "wire.py", "vectors.py", "fixed_point.py")
+GUARDED = (
+    "site.py",
+    "descriptor.py",
+    "keys.py",
+    "sharing.py",
+    "wire.py",
+    "vectors.py",
+    "fixed_point.py",
+    "neighbours.py",
+    "server.py",
+)
 
 
 def checks(file):

@@ -1,18 +1,21 @@
 """What a site and a server refuse. Each test takes one check of theirs to task: without it, it fails."""
 
+import math
+
 import numpy as np
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
-from sessions import HASH, MemoryLedger, describe, open_session
+from sessions import MemoryLedger, describe, expect, open_session
 
-from lego_core.errors import SecureSumError
+from lego_core.errors import LogError, SecureSumError
 from lego_core.privacy.fsa1 import sharing
 from lego_core.privacy.fsa1.descriptor import SessionDescriptor, SiteLimits
 from lego_core.privacy.fsa1.fixed_point import fraction_bits, to_fixed_point
 from lego_core.privacy.fsa1.keys import Bundle, seal, unseal
-from lego_core.privacy.fsa1.site import signed_sets
+from lego_core.privacy.fsa1.neighbours import circle_size, seating
+from lego_core.privacy.fsa1.site import SiteSession, signed_sets
 from lego_core.privacy.fsa1.vectors import Wide
 from lego_core.privacy.fsa1.wire import read_set, set_bytes
 
@@ -46,6 +49,9 @@ def at_open(num_sites=5, **changed):
 # ---- the session itself --------------------------------------------------------------------
 
 
+PARTICIPANTS = tuple(f"site-{place:02d}" for place in range(1, 71))
+
+
 @pytest.mark.parametrize(
     ("changed", "sentence"),
     [
@@ -57,31 +63,68 @@ def at_open(num_sites=5, **changed):
             {"participants": ("site-01", "site-02"), "neighbours": 1, "threshold": 2},
             "2 sites are fewer than 3",
         ),
-        ({"roster_sha256": OTHER_HASH}, "another roster"),
         ({"max_corrupt": 0}, "withstands 0 corrupt sites and this site asks for 1"),
-        ({"threshold": 1}, "a threshold of 1 among 5 shares is none"),
-        ({"threshold": 6}, "a threshold of 6 among 5 shares is none"),
+        ({"threshold": 6}, "a threshold of 6 among 5 sites is none"),
         ({"threshold": 3}, "with a threshold of 3 among 5 sites, 1 corrupt ones could open two sums"),
-        ({"neighbours": 3, "threshold": 4}, "share with 3 of 4 others"),
+        ({"neighbours": 2, "threshold": 3}, "5 sites are not too many to share with all others"),
+        ({"neighbours": 99}, "5 sites are not too many to share with all others"),
+        (
+            {"participants": PARTICIPANTS, "neighbours": 14, "threshold": 9, "frac_bits": 20},
+            "14 neighbours and a threshold of 9 are not those of 70 sites",
+        ),
         ({"min_survivors": 2}, "a sum of 2 sites could be opened"),
         ({"max_corrupt": 2, "threshold": 4, "min_survivors": 3}, "a sum of 3 sites could be opened"),
-        ({"clip": (2000.0).hex(), "frac_bits": 10}, "its clip is 2000"),
-        ({"clip": (-1.0).hex()}, "its clip is -1"),
         ({"frac_bits": 29}, "with 29 bits could wrap"),
-        ({"frac_bits": -1}, "with -1 bits could wrap"),
-        ({"weight_cap": 2_000_000}, "2000000 patients would count as 1"),
         ({"deadline": 999}, "it ended 1 s ago"),
+        ({"run": "another"}, "its run is not what this site's plan and question say"),
+        ({"round": 2}, "its round is not what"),
+        ({"group": "blood "}, "its group is not what"),
+        ({"dim": 7}, "its dim is not what"),
+        ({"clipped_dim": 5}, "its clipped-dim is not what"),
+        ({"clip": (2.0).hex(), "frac_bits": 10}, "its clip is not what"),
+        ({"weight_cap": 1}, "its weight-cap is not what"),
+        ({"schema_sha256": OTHER_HASH}, "its schema-sha256 is not what"),
+        ({"task_sha256": OTHER_HASH}, "its task-sha256 is not what"),
+        ({"roster_sha256": OTHER_HASH}, "its roster-sha256 is not what"),
     ],
 )
 def test_a_site_refuses_a_session_in_which_it_would_not_be_safe(changed, sentence):
     plain = {"max_corrupt": 1, "threshold": 4}
-    limits = SiteLimits(most_corrupt=1)
-    asked = {"site": "site-01", "roster_sha256": HASH, "now": 1000}
-    roster = frozenset(f"site-{place:02d}" for place in range(1, 7))
-    limits.check(describe(5, **plain), roster=roster, **asked)
+    limits = SiteLimits(most_corrupt=1, semi_honest_server=True)
+    fair = describe(5, **plain)
+    known = {"expected": expect(fair), "site": "site-01", "roster": frozenset(PARTICIPANTS), "now": 1000}
+    limits.check(fair, **known)
 
     with pytest.raises(SecureSumError, match=sentence):
-        limits.check(describe(5, **(plain | changed)), roster=roster, **asked)
+        limits.check(describe(5, **(plain | changed)), **known)
+
+
+@pytest.mark.parametrize(
+    ("changed", "sentence"),
+    [
+        ({"clip": (-1.0).hex()}, "its clip is -1"),
+        ({"clip": "inf"}, "its clip is inf"),
+        ({"clipped_dim": 7}, "its parts do not fill its vector"),
+        ({"dim": 9}, "its parts do not fill its vector"),
+    ],
+)
+def test_what_no_plan_should_ask_for_is_refused_too(changed, sentence):
+    described = describe(5).model_copy(update=changed)
+
+    with pytest.raises(SecureSumError, match=sentence):
+        SiteLimits().check(
+            described, expected=expect(described), site="site-01", roster=frozenset(PARTICIPANTS), now=1000
+        )
+
+
+def test_a_site_that_does_not_rely_on_the_server_shares_with_all_others_or_not_at_all():
+    degree, needed = circle_size(70)
+    described = describe(70, neighbours=degree, threshold=needed)
+    known = {"expected": expect(described), "site": "site-01", "roster": frozenset(PARTICIPANTS), "now": 1000}
+    SiteLimits(semi_honest_server=True).check(described, **known)
+
+    with pytest.raises(SecureSumError, match="does not rely on an honest server"):
+        SiteLimits().check(described, **known)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +135,9 @@ def test_a_site_refuses_a_session_in_which_it_would_not_be_safe(changed, sentenc
         (describe(3).packed() + b" ", "not written in its one form"),
         (describe(3).packed().replace(b'"0x1.0000000000000p+0"', b'"0x1.0p+0"'), "hexadecimal text"),
         (describe(3).packed().replace(b'"0x1.0000000000000p+0"', b'"one"'), "hexadecimal"),
-        (describe(3).packed().replace(b'"0x1.0000000000000p+0"', f'"{(0.1).hex()}"'.encode()), "no float32"),
+        (describe(3).packed().replace(b'"0x1.0000000000000p+0"', f'"{(0.1).hex()}"'.encode()), "hexadecimal"),
+        (describe(3).packed().replace(b'"0x1.0000000000000p+0"', b'"0x1p99999"'), "clip"),
+        (describe(3).packed().replace(b'"frac_bits":29', b'"frac_bits":2000'), "frac-bits|frac_bits"),
         (describe(3).packed().replace(b"FSA1", b"FSA0"), "suite"),
     ],
 )
@@ -178,14 +223,16 @@ def clipped(values):
 
 @pytest.mark.parametrize("patients", [0, 1001])
 def test_patients_that_may_not_count_are_refused_and_not_counted_less(patients):
-    with pytest.raises(SecureSumError, match=f"learned from {patients} patients may not enter.*1 to 1000"):
+    with pytest.raises(SecureSumError, match="not within 1 and 1000") as caught:
         describe(5).clipped(np.zeros(5, np.float32), patients=patients)
+    assert str(patients) not in caught.value.public.replace("1000", "").replace(" 1 ", "")
+    assert caught.value.local == f"{patients} patients"
 
 
-@pytest.mark.parametrize("value", [2.0**79, -(2.0**79), np.inf, np.nan])
+@pytest.mark.parametrize("value", [2.0**63, -(2.0**63), np.inf, np.nan])
 def test_a_statistic_that_no_words_hold_is_refused(value):
     with pytest.raises(SecureSumError, match="not a finite number below"):
-        Wide(np.array([value])).write(np.empty(8, np.uint32), 0)
+        Wide(np.array([value])).write(np.empty(4, np.uint32), 0)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +242,7 @@ def test_a_statistic_that_no_words_hold_is_refused(value):
         ({"sharing_sites": frozenset({1, 2, 3, 4, 5, 6})}, "not those that showed keys"),
         ({"sharing_sites": frozenset({2, 3, 4, 5})}, "not those that showed keys"),
         ({"sharing_sites": frozenset({1, 2, 3, 4})}, "the shares that came are not those"),
-        ({"parts": [Wide(np.zeros(1))]}, "the vector has 8 words and the session is for 6"),
+        ({"parts": [Wide(np.zeros(1))]}, "the vector has 4 words and the session is for 6"),
         ({"parts": [clipped([1, 2, np.nan, 4, 5])]}, "not finite"),
         ({"parts": [clipped([1, 2, np.inf, 4, 5])]}, "not finite"),
         ({"parts": [clipped([1, 2]), Wide(np.array([]))]}, "the vector has 3 words"),
@@ -268,11 +315,13 @@ def test_what_was_sealed_for_one_site_opens_for_no_other():
     ],
 )
 def test_a_site_ends_when_the_server_lies_about_survivors(sharing_sites, survivors, sentence):
-    session, ledger = at_confirm(), MemoryLedger()
+    session = at_confirm()
+    site = session.sites[1]
 
     with pytest.raises(SecureSumError, match=sentence):
-        session.sites[1].confirm(frozenset(sharing_sites), frozenset(survivors), ledger=ledger)
-    assert not ledger.noted
+        site.confirm(frozenset(sharing_sites), frozenset(survivors))
+    assert not site.ledger.noted
+    assert site.drawn is None
 
 
 def test_a_site_ends_when_too_few_neighbours_are_left():
@@ -281,22 +330,36 @@ def test_a_site_ends_when_too_few_neighbours_are_left():
     survivors = frozenset({1}) | (frozenset(range(1, 8)) - site._neighbours)
 
     with pytest.raises(SecureSumError, match="of this site's neighbours too few are left"):
-        site.confirm(session.server.sharing_sites, survivors, ledger=MemoryLedger())
+        site.confirm(session.server.sharing_sites, survivors)
 
 
 def test_fewer_survivors_than_the_session_asks_for_are_refused():
     session = at_confirm(5, min_survivors=5)
 
     with pytest.raises(SecureSumError, match="the sum of 4 sites was to be opened, and 5 are needed"):
-        session.sites[1].confirm(frozenset(range(1, 6)), frozenset(range(1, 5)), ledger=MemoryLedger())
+        session.sites[1].confirm(frozenset(range(1, 6)), frozenset(range(1, 5)))
 
 
 def test_no_second_set_of_survivors_is_confirmed_for_the_same_weights():
-    session, again = at_confirm(), at_confirm()
-    session.confirm()
+    ledgers = {place: MemoryLedger() for place in range(1, 6)}
+    at_open(ledgers=ledgers)
+    again = at_confirm(ledgers=ledgers, lost=frozenset({5}))
 
     with pytest.raises(SecureSumError, match="another sum of these weights"):
-        again.sites[1].confirm(again.server.sharing_sites, again.server.survivors, ledger=session.ledgers[1])
+        again.confirm()
+
+
+def test_no_part_of_the_survivors_can_be_opened_alone():
+    """Twelve at a round table, each bound to two on either side; four lost ones leave two groups apart."""
+    session = at_masked(12, neighbours=4, threshold=3, min_survivors=8)
+    site = session.sites[1]
+    table = seating(tuple(range(1, 13)), site._th)
+    survivors = frozenset(table) - {table[seat] for seat in (0, 1, 5, 6)}
+    site = session.sites[table[3]]
+    session.mask(table[3])
+
+    with pytest.raises(SecureSumError, match="not all bound to one another"):
+        site.confirm(session.server.sharing_sites, survivors)
 
 
 # ---- opening -------------------------------------------------------------------------------
@@ -325,17 +388,6 @@ def at_confirm_signature(session, place):
     """The same site's signature, under a smaller set of survivors."""
     sets = signed_sets(session.sites[1]._th, session.server.sharing_sites, frozenset({1, 2, 3}))
     return session.sites[place].identity.sign(sets)
-
-
-def test_of_nobody_both_secrets_are_handed_out():
-    session = at_confirm(5, lost=frozenset({5}))
-    session.confirm()
-    handed = session.sites[1].unmask(session.server.confirmations)
-    server = session.server
-
-    assert set(handed) == server.sharing_sites
-    assert all(isinstance(share, bytes) and len(share) == sharing.SHARE_BYTES for share in handed.values())
-    assert session.sites[1]._held == {}
 
 
 # ---- order and repetition ------------------------------------------------------------------
@@ -412,7 +464,7 @@ def test_a_false_share_that_nobody_can_correct_ends_the_session():
         session.server.open(handed)
 
 
-@pytest.mark.parametrize("way", ["not signed", "another length", "not asked", "twice"])
+@pytest.mark.parametrize("way", ["not signed", "another length", "not asked"])
 def test_a_vector_that_does_not_belong_is_left_out(way):
     session = at_masked(5)
     masked = session.mask(1)
@@ -420,15 +472,25 @@ def test_a_vector_that_does_not_belong_is_left_out(way):
         masked = type(masked)(masked.residues, bytes(64))
     if way == "another length":
         masked = type(masked)(masked.residues[:-1], masked.signature)
-    if way == "twice":
-        session.server.take_masked(1, masked)
     if way == "not asked":
         session.server._sealed.pop(1)
 
     session.server.take_masked(1, masked)
 
     assert "site-01" in session.server.left_out
-    assert session.server.survivors == (frozenset({1}) if way == "twice" else frozenset())
+    assert not session.server.survivors
+
+
+def test_a_vector_that_comes_twice_is_added_once():
+    session = at_masked(3)
+    session.server.take_masked(1, session.mask(1))
+
+    session.masked()
+    session.confirm()
+    total, _ = session.open()
+
+    assert np.array_equal(total, session.expected())
+    assert not session.server.left_out
 
 
 def test_a_sum_that_no_clipped_vectors_could_have_is_not_given_out():
@@ -517,3 +579,110 @@ def test_sums_of_the_largest_numbers_do_not_wrap(num_sites, clip, weight):
     assert largest / 2.0**bits == pytest.approx(
         num_sites * clip * weight, rel=1e-6, abs=num_sites * 2.0**-bits
     )
+
+
+# ---- state put back ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", ["keys", "shares", "masked", "confirm", "unmask"])
+def test_a_state_from_before_a_stage_does_not_answer_it_anew(stage):
+    """Two masked vectors under the same masks would show, by subtraction, how they differ."""
+    session = open_session(5)
+    before = {}
+    for name, step in (("keys", session.keys), ("shares", session.shares), ("masked", session.masked),
+                       ("confirm", session.confirm), ("unmask", session.open)):  # fmt: skip
+        before[name] = session.sites[1].save()
+        step()
+    site = session.sites[1]
+    known = {"site": site.site, "identity": site.identity, "roster": site.roster, "ledger": site.ledger}
+    session.sites[1] = SiteSession.restore(before[stage], **known)
+    again = {
+        "keys": session.sites[1].keys,
+        "shares": lambda: session.sites[1].shares(session.server.bundles),
+        "masked": lambda: session.mask(1),
+        "confirm": lambda: session.sign(1),
+        "unmask": lambda: session.sites[1].unmask(session.server.confirmations),
+    }[stage]
+
+    with pytest.raises(SecureSumError, match=f"'{stage}' was answered"):
+        again()
+    assert session.sites[1].drawn is None
+
+
+def test_a_session_is_not_begun_twice():
+    session = open_session(3)
+    session.keys()
+    site = session.sites[1]
+    again = SiteSession.begin(
+        site.described, site=site.site, identity=site.identity, roster=site.roster, ledger=site.ledger
+    )
+
+    with pytest.raises(SecureSumError, match="'keys' was answered"):
+        again.keys()
+
+
+def test_whatever_fails_ends_the_session():
+    class Full(MemoryLedger):
+        def confirm(self, key, *, sid, survivors):
+            raise LogError("The disk under the ledger is full.")
+
+    session = at_confirm(5, ledgers={1: Full()})
+
+    with pytest.raises(LogError):
+        session.sign(1)
+    with pytest.raises(SecureSumError, match="it was over before"):
+        session.sign(1)
+
+
+@pytest.mark.parametrize("place", [0, -1, 6, 70_000])
+def test_places_where_nobody_is_are_nobody(place):
+    session = open_session(5)
+    shown = {number: site.keys() for number, site in session.sites.items()}
+    session.server.take_keys(shown | {place: shown[5]})
+
+    assert set(session.server.bundles) == {1, 2, 3, 4, 5}
+    with pytest.raises(SecureSumError):
+        session.sites[1].shares(session.server.bundles | {place: shown[5]})
+    assert session.sites[1].drawn is None
+
+
+def test_a_sum_is_opened_once():
+    session = at_open(3)
+    handed = {place: session.sites[place].unmask(session.server.confirmations) for place in (1, 2, 3)}
+    session.server.open(handed)
+
+    with pytest.raises(SecureSumError, match="opened before"):
+        session.server.open(handed)
+
+
+def test_of_a_survivor_the_share_of_its_seed_and_of_a_lost_site_that_of_its_key():
+    session = at_confirm(5, lost=frozenset({5}))
+    held = dict(session.sites[1]._held)
+    session.confirm()
+
+    handed = session.sites[1].unmask(session.server.confirmations)
+
+    assert handed == {place: of_seed if place != 5 else of_key for place, (of_seed, of_key) in held.items()}
+
+
+def test_nothing_that_is_held_stands_in_a_log():
+    session = at_confirm(3)
+    site = session.sites[1]
+
+    for share in (share for both in site._held.values() for share in both):
+        assert repr(share) not in repr(site)
+
+
+@pytest.mark.parametrize(("num_sites", "expected"), [(100, (16, 12)), (200, (28, 20)), (1000, (50, 36))])
+def test_circles_are_about_as_large_as_the_specification_has_them(num_sites, expected):
+    """Computed apart from this code, with shares rounded down where ours are rounded up."""
+    degree, needed = circle_size(num_sites)
+
+    assert abs(degree - expected[0]) <= 4
+    assert 2 * needed > degree + 1
+    bad = -(-num_sites // 20)
+    unsafe = sum(
+        math.comb(bad, c) * math.comb(num_sites - 1 - bad, degree - c)
+        for c in range(2 * needed - degree - 1, min(bad, degree) + 1)
+    ) / math.comb(num_sites - 1, degree)
+    assert num_sites * unsafe < 2.0**-40
