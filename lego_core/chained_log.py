@@ -151,6 +151,38 @@ def check_chain(lines: list[bytes], *, name: str) -> list[dict[str, Any]]:
     return events
 
 
+def verify_log(path: Path, *, known_head: str | None = None) -> tuple[list[dict[str, Any]], str]:
+    """Read a log without touching it.
+
+    Args:
+        path: The file.
+        known_head: The head that somebody noted earlier; the log must still hold that line.
+
+    Returns:
+        The events, and the head to note now.
+
+    Raises:
+        LogError: If the log cannot be read, was changed, or was cut off before the line that was noted.
+    """
+    try:
+        whole, end, _ = path.read_bytes().rpartition(b"\n")
+    except OSError as error:
+        raise LogError(
+            f"'{path.name}' cannot be read ({error.strerror}). Give the path of a log or ledger.",
+            local=str(path),
+        ) from error
+    lines = whole.split(b"\n") if end else []
+    events = check_chain(lines, name=path.name)
+    heads = [FIRST, *map(_hash, lines)]
+    if known_head is not None and known_head not in heads:
+        raise LogError(
+            f"'{path.name}' holds {len(lines)} lines that follow from one another, and none of them is the "
+            f"one noted as '{known_head[:12]}…': the log was cut off or written anew since. Compare it with "
+            "its last copy, and keep both."
+        )
+    return events, heads[-1]
+
+
 def _read(line: bytes) -> dict[str, Any]:
     try:
         entry = json.loads(line)

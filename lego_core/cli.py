@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from lego_core.bundle import ModelBundle, read_manifest
+from lego_core.chained_log import verify_log
 from lego_core.errors import LegoError
 from lego_core.report import render_page, result_table
 
@@ -60,6 +61,22 @@ def report(
         page = render_page(ModelBundle.load(bundle).report)
     output.write_text(page, encoding="utf-8")
     Console().print(f"The report is in {output}.")
+
+
+@app.command(name="verify-log")
+def verify_log_command(
+    log: Annotated[Path, typer.Argument(help="A log or ledger of chained lines.")],
+    head: Annotated[str | None, typer.Option(help="The head that was noted at an earlier look.")] = None,
+) -> None:
+    """Check that no line of a log was changed, taken away or moved; the file is only read."""
+    with _plain_errors():
+        events, now = verify_log(log, known_head=head)
+    since = f", from {events[0]['time']} to {events[-1]['time']}" if events else ""
+    console = Console()
+    console.print(Text(f"'{log.name}' holds: {len(events)} lines follow from one another{since}."))
+    console.print(
+        Text(f"Its head is {now}. Note it, and give it as --head at the next look."), soft_wrap=True
+    )
 
 
 @contextmanager

@@ -7,8 +7,10 @@ import stat
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typer.testing import CliRunner
 
-from lego_core.chained_log import ChainedLog, check_chain
+from lego_core.chained_log import ChainedLog, check_chain, verify_log
+from lego_core.cli import app
 from lego_core.errors import LogError
 
 
@@ -138,3 +140,42 @@ def test_a_log_that_was_taken_away_is_said(tmp_path):
 
     with pytest.raises(LogError, match="cannot be written"):
         log.append("spent", {})
+
+
+def test_a_log_is_verified_without_being_touched(tmp_path):
+    log = written(tmp_path / "ledger.jsonl")
+    with log.path.open("ab") as file:
+        file.write(b"half a line")
+    before = log.path.read_bytes()
+
+    events, head = verify_log(log.path)
+
+    assert (events, head) == (log.events, log.head)
+    assert log.path.read_bytes() == before
+
+
+def test_lines_cut_off_at_the_end_are_found_by_who_noted_the_head(tmp_path):
+    log = written(tmp_path / "ledger.jsonl")
+    noted = log.head
+    log.append("spent", {"epsilon": 9})
+    assert verify_log(log.path, known_head=noted)[1] == log.head
+    log.path.write_bytes(b"".join(line + b"\n" for line in log.path.read_bytes().splitlines()[:3]))
+
+    assert len(verify_log(log.path)[0]) == 3
+    with pytest.raises(LogError, match=r"holds 3 lines.*none of them is the one.*cut off"):
+        verify_log(log.path, known_head=noted)
+
+
+def test_the_command_says_whether_a_log_holds(tmp_path):
+    log = written(tmp_path / "ledger.jsonl")
+
+    whole = CliRunner().invoke(app, ["verify-log", str(log.path)])
+    log.path.write_bytes(log.path.read_bytes().replace(b"north", b"south", 1))
+    changed = CliRunner().invoke(app, ["verify-log", str(log.path)])
+    absent = CliRunner().invoke(app, ["verify-log", str(tmp_path / "none")])
+
+    assert (whole.exit_code, changed.exit_code, absent.exit_code) == (0, 2, 2)
+    assert "4 lines follow" in whole.output
+    assert log.head in whole.output
+    assert "was changed: line 2" in changed.output
+    assert "cannot be read" in absent.output
