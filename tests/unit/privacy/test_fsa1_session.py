@@ -37,14 +37,28 @@ def predicted(session, lost):
     return True
 
 
+CASES = {
+    "num_sites": st.integers(3, 9),
+    "dim": st.integers(1, 40),
+    "seed": st.integers(0, 2**31),
+    "chances": st.lists(st.floats(0, 0.25), min_size=5, max_size=5),
+}
+
+
 @settings(max_examples=150, deadline=None)
-@given(
-    num_sites=st.integers(3, 9),
-    dim=st.integers(1, 40),
-    seed=st.integers(0, 2**31),
-    chances=st.lists(st.floats(0, 0.25), min_size=5, max_size=5),
-)
-def test_the_sum_is_exact_or_nothing_is_revealed(num_sites, dim, seed, chances):
+@given(**CASES)
+def test_the_sum_is_exact_or_stays_closed(num_sites, dim, seed, chances):
+    sum_up(num_sites, dim, seed, chances)
+
+
+@pytest.mark.slow
+@settings(max_examples=5000, deadline=None)
+@given(**CASES)
+def test_the_sum_is_exact_or_stays_closed_in_5000_cases(num_sites, dim, seed, chances):
+    sum_up(num_sites, dim, seed, chances)
+
+
+def sum_up(num_sites, dim, seed, chances):
     session = open_session(num_sites, dim, seed=seed)
     rng = np.random.default_rng(seed)
     lost = [frozenset(place for place in session.sites if rng.random() < chance) for chance in chances]
