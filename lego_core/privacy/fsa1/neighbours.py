@@ -74,13 +74,14 @@ def circle(place: int, *, places: list[int], degree: int, th: bytes) -> frozense
     return frozenset(ordered[(seat + step) % len(ordered)] for step in steps)
 
 
-def hangs_together(survivors: frozenset[int], *, places: list[int], degree: int, th: bytes) -> bool:
+@lru_cache(maxsize=4)
+def hangs_together(survivors: frozenset[int], *, places: tuple[int, ...], degree: int, th: bytes) -> bool:
     """Whether masks bind all survivors to one another, so that no part of them can be opened alone."""
     reached, found = set(), set(sorted(survivors)[:1])
     while found:
         place = found.pop()
         reached.add(place)
-        found |= (circle(place, places=places, degree=degree, th=th) & survivors) - reached
+        found |= (circle(place, places=list(places), degree=degree, th=th) & survivors) - reached
     return reached == survivors
 
 

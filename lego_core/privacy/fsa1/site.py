@@ -335,7 +335,7 @@ class SiteSession:
             raise _ended(f"the sum of {len(survivors)} sites was to be opened, and {fewest} are needed")
         if len((self._neighbours | {self.place}) & survivors) < described.threshold:
             raise _ended("of this site's neighbours too few are left to open the sum")
-        places = sorted(self._bundles)
+        places = tuple(sorted(self._bundles))
         if not hangs_together(survivors, places=places, degree=described.neighbours, th=self._th):
             raise _ended("the survivors are not all bound to one another, and a part could be opened alone")
         key = (described.run, described.schema_sha256, described.model_sha256)
