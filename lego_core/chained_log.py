@@ -95,23 +95,18 @@ class ChainedLog:
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
-            with suppress(
-                OSError
-            ):  # what cannot be cut off now has no end, or follows: it is looked at again
+            with suppress(OSError):  # what stays all the same is looked at before the next line
                 os.truncate(self.path, self._read_bytes)
             raise self._unwritable(error) from error
         self._take(line)
 
     def _catch_up(self, file: BinaryIO) -> None:
         """Read what was added since, and cut off a line that was never finished."""
-        file.seek(0)
-        whole, end, torn = file.read().rpartition(b"\n")
-        lines = whole.split(b"\n") if end else []
-        if torn:
-            file.truncate(file.seek(0, os.SEEK_END) - len(torn))
+        lines = _whole_lines(file.read())
         self.events = check_chain(lines, name=self.path.name)
         self.head = _hash(lines[-1]) if lines else FIRST
         self._read_bytes = sum(len(line) + 1 for line in lines)
+        file.truncate(self._read_bytes)
 
     def _take(self, line: bytes) -> None:
         self.events.append(json.loads(line))
@@ -165,13 +160,12 @@ def verify_log(path: Path, *, known_head: str | None = None) -> tuple[list[dict[
         LogError: If the log cannot be read, was changed, or was cut off before the line that was noted.
     """
     try:
-        whole, end, _ = path.read_bytes().rpartition(b"\n")
+        lines = _whole_lines(path.read_bytes())
     except OSError as error:
         raise LogError(
             f"'{path.name}' cannot be read ({error.strerror}). Give the path of a log or ledger.",
             local=str(path),
         ) from error
-    lines = whole.split(b"\n") if end else []
     events = check_chain(lines, name=path.name)
     heads = [FIRST, *map(_hash, lines)]
     if known_head is not None and known_head not in heads:
@@ -181,6 +175,11 @@ def verify_log(path: Path, *, known_head: str | None = None) -> tuple[list[dict[
             "its last copy, and keep both."
         )
     return events, heads[-1]
+
+
+def _whole_lines(written: bytes) -> list[bytes]:
+    """The lines that have an end."""
+    return written.split(b"\n")[:-1]
 
 
 def _read(line: bytes) -> dict[str, Any]:

@@ -96,14 +96,14 @@ class _TabularModule(nn.Module):
         self.squares = settings.squares
         num_outputs = settings.num_tokens * settings.token_dim
         num_inputs = 2 * num_features if settings.squares else num_features
-        widths = (num_inputs, *settings.hidden_dims)
+        widths = (num_inputs, *(() if settings.waves else settings.hidden_dims))
         num_waved = 2 * num_features if settings.missing_indicators else num_features
         self.waves = _Waves(num_waved, settings.waves) if settings.waves else None
         self.input_dropout = nn.Dropout(settings.input_dropout)
         self.hidden = nn.Sequential(
             *(
                 nn.Sequential(_lecun(*sizes), nn.SELU(), nn.AlphaDropout(settings.dropout))
-                for sizes in pairwise(widths if self.waves is None else ())
+                for sizes in pairwise(widths)
             )
         )
         self.out = _zeros(settings.waves or widths[-1], num_outputs)

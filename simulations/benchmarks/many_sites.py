@@ -9,8 +9,9 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lego_core.component import Component
-from lego_core.privacy.fsa1.descriptor import Expected, SessionDescriptor, SiteLimits
+from lego_core.privacy.fsa1.descriptor import SessionDescriptor
 from lego_core.privacy.fsa1.fixed_point import fraction_bits, from_fixed_point, to_fixed_point
+from lego_core.privacy.fsa1.limits import Expected, SiteLimits
 from lego_core.privacy.fsa1.neighbours import EVERYBODY, circle_size, threshold
 from lego_core.privacy.fsa1.server import ServerSession
 from lego_core.privacy.fsa1.site import SiteSession
@@ -105,7 +106,7 @@ class _Session:
             self.described, expected=expected, site=names[0], roster=frozenset(names), now=int(time.time())
         )
         self.sites = {
-            place: SiteSession.begin(
+            place: SiteSession(
                 self.described, site=name, identity=identities[place - 1], roster=roster, ledger=_NoLedger()
             )
             for name, place in self.described.places.items()

@@ -9,7 +9,9 @@ Read it in this order:
     vectors       what a site adds: updates, and statistics of any size
     masks         words that look like noise, until all of them are added
     neighbours    who shares with whom, where sites are many
-    descriptor    what a session is about, and what a site accepts of it
+    descriptor    what a session is about
+    limits        what a site accepts of it
+    memory        what a site remembers of it, from process to process
     site, server  the two halves of a session
 
 Nothing here reads a file, a clock or a network.

@@ -1,7 +1,9 @@
 """Who shares with whom: everybody up to 64 sites, a circle of neighbours above."""
 
 import math
-from functools import cache, lru_cache
+from collections.abc import Iterable
+from functools import cache
+from typing import final
 
 from scipy.stats import hypergeom
 
@@ -34,7 +36,7 @@ def circle_size(num_sites: int, *, corrupt: float = 0.05, absent: float = 0.05) 
         Over all sites together, at random placement: the chance that c of a site's k neighbours are corrupt
         with 2t <= k + 1 + c (each secret has k + 1 shares) is below 2^-40, so that no two sets of
         survivors find a threshold each; the chance that fewer than t neighbours stay is below 2^-20.
-        Whether what is left of the circle still hangs together is seen by `hangs_together`.
+        Whether what is left of the circle still hangs together is seen by `RoundTable.binds`.
 
     Source:
         Bell, Bonawitz, Gascon, Lepoint, Raykova. "Secure Single-Server Aggregation with
@@ -57,35 +59,38 @@ def circle_size(num_sites: int, *, corrupt: float = 0.05, absent: float = 0.05) 
     )
 
 
-def circle(place: int, *, places: list[int], degree: int, th: bytes) -> frozenset[int]:
-    """The neighbours of one site, without itself.
+@final
+class RoundTable:
+    """Who sits next to whom, and so shares and masks with whom.
 
     Args:
-        place: The site.
         places: All sites that showed keys.
         degree: How many neighbours each has, an even number; with `len(places) - 1` or more, everybody.
         th: The transcript; it decides who sits where, and no site knows it before all showed their keys.
     """
-    ordered = seating(tuple(sorted(places)), th)
-    if degree >= len(ordered) - 1:
-        return frozenset(ordered) - {place}
-    seat = ordered.index(place)
-    steps = [step for far in range(1, degree // 2 + 1) for step in (far, -far)]
-    return frozenset(ordered[(seat + step) % len(ordered)] for step in steps)
 
+    def __init__(self, places: Iterable[int], *, degree: int, th: bytes) -> None:
+        self._order = sorted(places, key=lambda place: digest("seat", th, index_bytes(place)))
+        self._seats = {place: seat for seat, place in enumerate(self._order)}
+        self._reach = min(degree // 2, len(self._order) - 1)
+        self._is_complete = degree >= len(self._order) - 1
 
-@lru_cache(maxsize=4)
-def hangs_together(survivors: frozenset[int], *, places: tuple[int, ...], degree: int, th: bytes) -> bool:
-    """Whether masks bind all survivors to one another, so that no part of them can be opened alone."""
-    reached, found = set(), set(sorted(survivors)[:1])
-    while found:
-        place = found.pop()
-        reached.add(place)
-        found |= (circle(place, places=list(places), degree=degree, th=th) & survivors) - reached
-    return reached == survivors
+    def neighbours(self, place: int) -> frozenset[int]:
+        """The neighbours of one site, without itself."""
+        if self._is_complete:
+            return frozenset(self._order) - {place}
+        steps = range(1, self._reach + 1)
+        seats = [self._seats[place] + step for far in steps for step in (far, -far)]
+        return frozenset(self._order[seat % len(self._order)] for seat in seats)
 
+    def binds(self, survivors: frozenset[int]) -> bool:
+        """Whether masks bind all survivors to one another, so that no part of them can be opened alone.
 
-@lru_cache(maxsize=4)
-def seating(places: tuple[int, ...], th: bytes) -> tuple[int, ...]:
-    """A round table in an order that the transcript decides."""
-    return tuple(sorted(places, key=lambda place: digest("seat", th, index_bytes(place))))
+        Survivors next in order are bound unless more seats are between them than neighbours reach; one
+        such gap leaves a row, two leave two.
+        """
+        if self._is_complete:
+            return True
+        seats = sorted(self._seats[place] for place in survivors)
+        following = [*seats[1:], seats[0] + len(self._order)]
+        return sum(after - seat > self._reach for seat, after in zip(seats, following, strict=True)) <= 1

@@ -21,8 +21,9 @@ from lego_core.privacy.fsa1.keys import (
     transcript,
 )
 from lego_core.privacy.fsa1.masks import Masks, add
-from lego_core.privacy.fsa1.neighbours import circle
-from lego_core.privacy.fsa1.site import MaskedVector, signed_sets, signed_vector
+from lego_core.privacy.fsa1.memory import MaskedVector
+from lego_core.privacy.fsa1.neighbours import RoundTable
+from lego_core.privacy.fsa1.site import signed_sets, signed_vector
 
 T = TypeVar("T")
 MOST_TRIES = 2_000  # subsets of shares, where some were changed
@@ -34,7 +35,7 @@ class ServerSession:
     """One session at the server; fed in the order of its methods.
 
     Whoever does not answer, or answers wrongly, is left out at that stage, with the reason in
-    `left_out`; below what the session needs it ends, and nothing is revealed.
+    `left_out`; below what the session needs it ends, and the sum stays closed.
 
     Args:
         described: The session.
@@ -73,6 +74,7 @@ class ServerSession:
                 self._leave_out(place, "its keys are not signed by it")
         self._require(self._bundles, self.described.fewest, "showed keys")
         self._th = transcript(self._bundles, sid=self._sid)
+        self._table = RoundTable(self._bundles, degree=self.described.neighbours, th=self._th)
 
     @property
     def bundles(self) -> dict[int, bytes]:
@@ -86,7 +88,7 @@ class ServerSession:
             SecureSumError: If too few dealt to all their neighbours.
         """
         for place, pieces in self._known(sealed):
-            if place in self._bundles and set(pieces) == self._circle(place):
+            if place in self._bundles and set(pieces) == self._table.neighbours(place):
                 self._sealed[place] = pieces
             elif place in self._bundles:
                 self._leave_out(place, "it did not deal a share to each of its neighbours")
@@ -186,7 +188,7 @@ class ServerSession:
             private = self._secret(
                 place, shares, lambda secret, bundle=bundle: bundle.masking == public_key(secret)
             )
-            for other in sorted(self._circle(place) & self._survivors):
+            for other in sorted(self._table.neighbours(place) & self._survivors):
                 public = Bundle.read(self._bundles[other]).masking
                 key = pair_key(private, public, places=(place, other), th=self._th)
                 signs[key] = -1 if place > other else 1
@@ -227,9 +229,6 @@ class ServerSession:
         """What came from places where somebody is, in order."""
         return [(place, one) for place, one in sorted(by_place.items()) if 1 <= place <= self._num_sites]
 
-    def _circle(self, place: int) -> frozenset[int]:
-        return circle(place, places=sorted(self._bundles), degree=self.described.neighbours, th=self._th)
-
     def _signer(self, place: int) -> bytes:
         return self.roster[self._name(place)]
 
@@ -242,7 +241,7 @@ class ServerSession:
     def _require(self, there: Iterable[int], needed: int, did: str) -> None:
         count = len(list(there))
         if count < needed:
-            raise self._ended(f"{count} of {len(self.described.participants)} sites {did}, and {needed} must")
+            raise self._ended(f"{count} of {self._num_sites} sites {did}, and {needed} must")
 
     def _ended(self, reason: str) -> SecureSumError:
         return SecureSumError(

@@ -1,9 +1,8 @@
 """A site's half of a session: five answers, in order, and nothing more."""
 
 import hashlib
-import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import astuple, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Protocol, final, runtime_checkable
 
 import numpy as np
@@ -24,7 +23,8 @@ from lego_core.privacy.fsa1.keys import (
     unseal,
 )
 from lego_core.privacy.fsa1.masks import Masks, pieces
-from lego_core.privacy.fsa1.neighbours import circle, hangs_together
+from lego_core.privacy.fsa1.memory import MaskedVector, SiteMemory
+from lego_core.privacy.fsa1.neighbours import RoundTable
 from lego_core.privacy.fsa1.vectors import AbstractPart, write_all
 from lego_core.privacy.fsa1.wire import digest, index_bytes, set_bytes, tagged
 
@@ -54,21 +54,13 @@ class Ledger(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class MaskedVector:
-    """What leaves a site in place of its vector: residues that are noise to whoever lacks the masks."""
-
-    residues: UInt32[np.ndarray, "W"]
-    signature: bytes
-
-
 @final
 @dataclass
 class SiteSession:
-    """One site in one session; made by `begin`, asked in the order of its methods.
+    """One site in one session, which its limits have let pass; asked in the order of its methods.
 
     A question that comes again, byte for byte, gets the same answer; another one in its place ends the
-    session here, and so does whatever else is not as it should be. Nothing was revealed then.
+    session here, and so does whatever else is not as it should be.
 
     Args:
         described: The session, which the site has accepted.
@@ -76,46 +68,21 @@ class SiteSession:
         identity: The site's lasting Ed25519 key.
         roster: The Ed25519 public keys of all sites, by name.
         ledger: Where it is noted, for good, how far the session came.
-        drawn: What the site drew for this session.
+        memory: What the session has come to; a new one, with fresh secrets, if not given.
 
     Guarantees:
         However its state is copied, put back or asked in parallel: no stage is answered in two ways, and of
         nobody are both secrets handed out.
     """
 
+    STAGES = ("keys", "shares", "masked", "confirm", "unmask")
+
     described: SessionDescriptor
     site: str
     identity: Ed25519PrivateKey
     roster: Mapping[str, bytes]
     ledger: Ledger
-    drawn: SessionSecrets | None
-    _answers: dict[str, tuple[bytes, Any]] = field(default_factory=dict, repr=False)
-    _bundles: dict[int, Bundle] = field(default_factory=dict)
-    _th: bytes = b""
-    _held: dict[int, tuple[bytes, bytes]] = field(
-        default_factory=dict, repr=False
-    )  # of each: share of own seed, of key
-    _sharing: frozenset[int] = frozenset()  # U2: who dealt shares out
-    _survivors: frozenset[int] = frozenset()  # U3: whose vectors are in the sum
-
-    STAGES = ("keys", "shares", "masked", "confirm", "unmask")
-
-    @classmethod
-    def begin(
-        cls,
-        described: SessionDescriptor,
-        *,
-        site: str,
-        identity: Ed25519PrivateKey,
-        roster: Mapping[str, bytes],
-        ledger: Ledger,
-    ) -> "SiteSession":
-        """Draw fresh secrets for a session that the site's limits have let pass.
-
-        Raises:
-            LegoError: If this session was begun before.
-        """
-        return cls(described, site, identity, roster, ledger, SessionSecrets.draw())
+    memory: SiteMemory = field(default_factory=SiteMemory.begin)
 
     def __post_init__(self) -> None:
         self._sid = self.described.sid
@@ -188,54 +155,8 @@ class SiteSession:
             SecureSumError: If fewer than a threshold of survivors signed the same sets.
         """
         shares = self._answer("unmask", lambda: _packed(signatures), lambda _: self._open(signatures))
-        self._forget()
+        self.memory.forget()
         return shares
-
-    def save(self) -> dict[str, bytes]:
-        """Everything the session needs to go on in another process; secret while it lasts."""
-        answers = {stage: (asked.hex(), _plain(answer)) for stage, (asked, answer) in self._answers.items()}
-        masked = self._answers["masked"][1].residues if "masked" in self._answers else None
-        kept = {
-            "descriptor": self.described.packed().decode("ascii"),
-            "drawn": self.drawn and [one.hex() for one in astuple(self.drawn)],
-            "answers": answers,
-            "bundles": _plain({place: bundle.packed() for place, bundle in self._bundles.items()}),
-            "th": self._th.hex(),
-            "held": _plain({place: first + second for place, (first, second) in self._held.items()}),
-            "sharing": sorted(self._sharing),
-            "survivors": sorted(self._survivors),
-        }
-        residues = b"" if masked is None else masked.astype("<u4", copy=False).tobytes()
-        return {"session": json.dumps(kept).encode("ascii"), "residues": residues}
-
-    @classmethod
-    def restore(
-        cls,
-        saved: Mapping[str, bytes],
-        *,
-        site: str,
-        identity: Ed25519PrivateKey,
-        roster: Mapping[str, bytes],
-        ledger: Ledger,
-    ) -> "SiteSession":
-        """Go on with what `save` gave."""
-        kept = json.loads(saved["session"])
-        drawn = kept["drawn"] and SessionSecrets(*(bytes.fromhex(one) for one in kept["drawn"]))
-        described = SessionDescriptor.read(kept["descriptor"].encode("ascii"))
-        session = cls(described, site, identity, roster, ledger, drawn)
-        cut = sharing.SHARE_BYTES
-        session._bundles = {place: Bundle.read(one) for place, one in _by_place(kept["bundles"]).items()}
-        session._th = bytes.fromhex(kept["th"])
-        session._held = {place: (one[:cut], one[cut:]) for place, one in _by_place(kept["held"]).items()}
-        session._sharing, session._survivors = frozenset(kept["sharing"]), frozenset(kept["survivors"])
-        for stage, (asked, plain) in kept["answers"].items():
-            if stage == "masked":
-                residues = np.frombuffer(saved["residues"], dtype="<u4")
-                answer: Any = MaskedVector(residues, bytes.fromhex(plain))
-            else:
-                answer = _by_place(plain) if isinstance(plain, dict) else bytes.fromhex(plain)
-            session._answers[stage] = (bytes.fromhex(asked), answer)
-        return session
 
     # ---- what the answers are made of ------------------------------------------------------
 
@@ -243,34 +164,35 @@ class SiteSession:
         return Bundle.of(secrets, sid=self._sid, place=self.place, identity=self.identity)
 
     def _deal(self, secrets: SessionSecrets, bundles: Mapping[int, bytes]) -> dict[int, bytes]:
-        self._bundles = {place: Bundle.read(packed) for place, packed in bundles.items()}
-        if self._bundles.get(self.place) != self._bundle(secrets):
+        self.memory.bundles = {place: Bundle.read(packed) for place, packed in bundles.items()}
+        if self.memory.bundles.get(self.place) != self._bundle(secrets):
             raise _ended("the server shows other keys in this site's name")
         if not set(bundles) <= set(self.described.places.values()):
             raise _ended("keys came from places where nobody is")
         if len(bundles) < self.described.fewest:
             raise _ended(f"{len(bundles)} sites showed keys and {self.described.fewest} are needed")
-        public = [key for bundle in self._bundles.values() for key in (bundle.channel, bundle.masking)]
+        public = [key for bundle in self.memory.bundles.values() for key in (bundle.channel, bundle.masking)]
         if len(set(public)) < len(public):
             raise _ended("two sites show the same key")
-        self._th = transcript(bundles, sid=self._sid)
+        self.memory.th = transcript(bundles, sid=self._sid)
         names = self.described.participants
-        for place in sorted(self._neighbours | {self.place}):
+        holders = sorted(self._holders)
+        for place in holders:
             signer = self.roster[names[place - 1]]
-            if not self._bundles[place].is_signed_by(signer, sid=self._sid, place=place):
+            if not self.memory.bundles[place].is_signed_by(signer, sid=self._sid, place=place):
                 raise _ended(f"site '{names[place - 1]}' did not sign the keys shown in its name")
-        holders = sorted(self._neighbours | {self.place})
         dealt = [
             sharing.split(secret, threshold=self.described.threshold, places=holders)
             for secret in (secrets.own_seed, secrets.masking)
         ]
-        self._held[self.place] = (dealt[0][self.place], dealt[1][self.place])
+        self.memory.held[self.place] = (dealt[0][self.place], dealt[1][self.place])
         return {
             place: seal(
-                dealt[0][place] + dealt[1][place], secrets.channel, self._bundles[place].channel,
-                sender=self.place, receiver=place, th=self._th,
+                dealt[0][place] + dealt[1][place], secrets.channel, self.memory.bundles[place].channel,
+                sender=self.place, receiver=place, th=self.memory.th,
             )
-            for place in sorted(self._neighbours)
+            for place in holders
+            if place != self.place
         }  # fmt: skip
 
     def _mask(
@@ -284,7 +206,7 @@ class SiteSession:
         described = self.described
         if model_sha256 != described.model_sha256:
             raise _ended("the weights that came are not those that all sites were told to train on")
-        if not sharing_sites <= set(self._bundles) or self.place not in sharing_sites:
+        if not sharing_sites <= set(self.memory.bundles) or self.place not in sharing_sites:
             raise _ended("the sites said to share are not those that showed keys")
         if set(sealed) != self._neighbours & sharing_sites:
             raise _ended("the shares that came are not those of the sites said to share")
@@ -295,23 +217,26 @@ class SiteSession:
             raise _ended(f"the vector has {words} words and the session is for {described.dim}")
         for place, piece in sealed.items():
             plain = unseal(
-                piece, secrets.channel, self._bundles[place].channel,
-                sender=place, receiver=self.place, th=self._th,
+                piece, secrets.channel, self.memory.bundles[place].channel,
+                sender=place, receiver=self.place, th=self.memory.th,
             )  # fmt: skip
             if len(plain) != 2 * sharing.SHARE_BYTES:
                 raise _ended(f"the shares of place {place} have {len(plain)} bytes")
-            self._held[place] = (plain[: sharing.SHARE_BYTES], plain[sharing.SHARE_BYTES :])
-        self._sharing = sharing_sites
+            self.memory.held[place] = (plain[: sharing.SHARE_BYTES], plain[sharing.SHARE_BYTES :])
+        self.memory.sharing = sharing_sites
         residues = self._hidden(secrets, parts)
-        signed = self._signed_vector(residues)
+        signed = signed_vector(residues, th=self.memory.th, sharing_sites=sharing_sites)
         return MaskedVector(residues, self.identity.sign(signed))
 
     def _hidden(self, secrets: SessionSecrets, parts: Sequence[AbstractPart]) -> UInt32[np.ndarray, "W"]:
         """The vector as residues, piece by piece under all masks."""
-        signs = {own_key(secrets.own_seed, th=self._th): 1}
-        for place in sorted(self._neighbours & self._sharing):
+        signs = {own_key(secrets.own_seed, th=self.memory.th): 1}
+        for place in sorted(self._neighbours & self.memory.sharing):
             key = pair_key(
-                secrets.masking, self._bundles[place].masking, places=(self.place, place), th=self._th
+                secrets.masking,
+                self.memory.bundles[place].masking,
+                places=(self.place, place),
+                th=self.memory.th,
             )
             signs[key] = 1 if place > self.place else -1
         narrow = self.described.clipped_dim
@@ -321,32 +246,28 @@ class SiteSession:
             masks.apply_piece(residues[start:end], wide=start >= narrow)
         return residues
 
-    def _signed_vector(self, residues: UInt32[np.ndarray, "W"]) -> bytes:
-        return signed_vector(residues, th=self._th, sharing_sites=self._sharing)
-
     def _confirm(self, sharing_sites: frozenset[int], survivors: frozenset[int]) -> bytes:
         described = self.described
-        if sharing_sites != self._sharing:
+        if sharing_sites != self.memory.sharing:
             raise _ended("the server names other sharing sites than before")
         if not survivors <= sharing_sites or self.place not in survivors:
             raise _ended("the survivors are not among those who share, or this site is not among them")
         fewest = max(described.min_survivors, described.fewest)
         if len(survivors) < fewest:
             raise _ended(f"the sum of {len(survivors)} sites was to be opened, and {fewest} are needed")
-        if len((self._neighbours | {self.place}) & survivors) < described.threshold:
+        if len(self._holders & survivors) < described.threshold:
             raise _ended("of this site's neighbours too few are left to open the sum")
-        places = tuple(sorted(self._bundles))
-        if not hangs_together(survivors, places=places, degree=described.neighbours, th=self._th):
+        if not self._table.binds(survivors):
             raise _ended("the survivors are not all bound to one another, and a part could be opened alone")
         key = (described.run, described.schema_sha256, described.model_sha256)
         self.ledger.confirm(key, sid=self._sid, survivors=survivors)
-        self._survivors = survivors
-        return self.identity.sign(signed_sets(self._th, sharing_sites, survivors))
+        self.memory.survivors = survivors
+        return self.identity.sign(signed_sets(self.memory.th, sharing_sites, survivors))
 
     def _open(self, signatures: Mapping[int, bytes]) -> dict[int, bytes]:
-        names, signed = self.described.participants, signed_sets(self._th, self._sharing, self._survivors)
-        valid = 0
-        for place in sorted((self._neighbours | {self.place}) & self._survivors):
+        memory, names, valid = self.memory, self.described.participants, 0
+        signed = signed_sets(memory.th, memory.sharing, memory.survivors)
+        for place in sorted(self._holders & memory.survivors):
             signature, signer = signatures.get(place, b""), self.roster[names[place - 1]]
             valid += valid < self.described.threshold and is_signature(signature, signed, signer=signer)
         if valid < self.described.threshold:
@@ -354,44 +275,48 @@ class SiteSession:
                 f"{valid} survivors signed these sets and {self.described.threshold} are needed to open them"
             )
         return {
-            place: of_seed if place in self._survivors else of_key
-            for place, (of_seed, of_key) in sorted(self._held.items())
+            place: of_seed if place in memory.survivors else of_key
+            for place, (of_seed, of_key) in sorted(memory.held.items())
         }
 
     # ---- order, repetition, memory ---------------------------------------------------------
 
     @property
     def _neighbours(self) -> frozenset[int]:
-        return circle(self.place, places=sorted(self._bundles), degree=self.described.neighbours, th=self._th)
+        return self._table.neighbours(self.place)
+
+    @property
+    def _holders(self) -> frozenset[int]:
+        """Who holds shares of this site, and whose shares it holds."""
+        return self._neighbours | {self.place}
+
+    @property
+    def _table(self) -> RoundTable:
+        return RoundTable(self.memory.bundles, degree=self.described.neighbours, th=self.memory.th)
 
     def _answer(self, stage: str, request: Callable[[], bytes], make: Callable[[SessionSecrets], Any]) -> Any:
         """Answer, or end the session: whatever went wrong, nothing of it may be answered afterwards."""
         try:
             return self._answer_once(stage, request(), make)
         except BaseException:
-            self._forget()
+            self.memory.forget()
             raise
 
     def _answer_once(self, stage: str, asked: bytes, make: Callable[[SessionSecrets], Any]) -> Any:
         """Answer again what was answered before, and nothing out of order."""
-        if stage in self._answers:
-            before, answer = self._answers[stage]
+        if stage in self.memory.answers:
+            before, answer = self.memory.answers[stage]
             if asked != before:
                 raise _ended(f"the server asked twice for '{stage}', and for different things")
             return answer
-        if self.drawn is None:
+        if self.memory.drawn is None:
             raise _ended("it was over before")
-        if len(self._answers) != self.STAGES.index(stage):
+        if len(self.memory.answers) != self.STAGES.index(stage):
             raise _ended(f"'{stage}' was asked out of order")
         self.ledger.begin(self._sid, stage=stage)
-        answer = make(self.drawn)
-        self._answers[stage] = (asked, answer)
+        answer = make(self.memory.drawn)
+        self.memory.answers[stage] = (asked, answer)
         return answer
-
-    def _forget(self) -> None:
-        self.drawn = None
-        self._held = {}
-        self._answers.pop("masked", None)  # the one large answer
 
 
 def signed_vector(residues: UInt32[np.ndarray, "W"], *, th: bytes, sharing_sites: frozenset[int]) -> bytes:
@@ -403,17 +328,6 @@ def signed_vector(residues: UInt32[np.ndarray, "W"], *, th: bytes, sharing_sites
 def signed_sets(th: bytes, sharing_sites: frozenset[int], survivors: frozenset[int]) -> bytes:
     """What a site signs to let a sum be opened."""
     return tagged("alive", th, set_bytes(sharing_sites), set_bytes(survivors))
-
-
-def _plain(answer: Any) -> Any:
-    """An answer in JSON: hexadecimal bytes, by place where there are several."""
-    if isinstance(answer, Mapping):
-        return {str(place): one.hex() for place, one in answer.items()}
-    return (answer.signature if isinstance(answer, MaskedVector) else answer).hex()
-
-
-def _by_place(plain: Mapping[str, str]) -> dict[int, bytes]:
-    return {int(place): bytes.fromhex(one) for place, one in plain.items()}
 
 
 def _packed(by_place: Mapping[int, bytes]) -> bytes:

@@ -2,14 +2,16 @@
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lego_core.errors import SecureSumError
-from lego_core.privacy.fsa1.descriptor import Expected, SessionDescriptor
+from lego_core.privacy.fsa1.descriptor import SessionDescriptor
 from lego_core.privacy.fsa1.fixed_point import fraction_bits
+from lego_core.privacy.fsa1.limits import Expected
+from lego_core.privacy.fsa1.memory import SiteMemory
 from lego_core.privacy.fsa1.neighbours import threshold
 from lego_core.privacy.fsa1.server import ServerSession
 from lego_core.privacy.fsa1.site import Ledger, SiteSession
@@ -81,6 +83,10 @@ class Session:
         there = sorted(set(signed) - lost)
         return self.read(self.server.open({place: self.sites[place].unmask(signed) for place in there}))
 
+    def put_back(self, place: int, saved: Mapping[str, bytes]) -> None:
+        """Go on at a site with what it had saved, as another process of it would."""
+        self.sites[place] = replace(self.sites[place], memory=SiteMemory.restore(saved))
+
     def read(self, residues: np.ndarray) -> tuple[np.ndarray, float]:
         return self.described.read_clipped(residues, num_sites=len(self.server.survivors))
 
@@ -122,7 +128,7 @@ def open_session(
     }
     rng = np.random.default_rng(seed)
     sites = {
-        place: SiteSession.begin(
+        place: SiteSession(
             described,
             site=name,
             identity=IDENTITIES[place - 1],

@@ -14,6 +14,8 @@ FSA1 = Path("lego_core/privacy/fsa1")
 GUARDED = (
     "site.py",
     "descriptor.py",
+    "limits.py",
+    "memory.py",
     "keys.py",
     "sharing.py",
     "wire.py",

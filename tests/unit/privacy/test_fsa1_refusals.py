@@ -7,14 +7,16 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.sparse.csgraph import connected_components
 from sessions import MemoryLedger, describe, expect, open_session
 
 from lego_core.errors import LogError, SecureSumError
 from lego_core.privacy.fsa1 import sharing
-from lego_core.privacy.fsa1.descriptor import SessionDescriptor, SiteLimits
+from lego_core.privacy.fsa1.descriptor import SessionDescriptor
 from lego_core.privacy.fsa1.fixed_point import fraction_bits, to_fixed_point
 from lego_core.privacy.fsa1.keys import Bundle, seal, unseal
-from lego_core.privacy.fsa1.neighbours import circle_size, seating
+from lego_core.privacy.fsa1.limits import SiteLimits
+from lego_core.privacy.fsa1.neighbours import RoundTable, circle_size
 from lego_core.privacy.fsa1.site import SiteSession, signed_sets
 from lego_core.privacy.fsa1.vectors import Wide
 from lego_core.privacy.fsa1.wire import read_set, set_bytes
@@ -151,20 +153,26 @@ def test_a_session_is_read_in_its_one_form_only(packed, sentence):
 # ---- keys and shares -----------------------------------------------------------------------
 
 
-def test_a_site_ends_when_other_keys_are_shown_in_its_name():
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda bundles: bundles | {1: bundles[2]}, "other keys in this site's name"),
+        (lambda bundles: bundles | {9: bundles[2]}, "places where nobody is"),
+        (lambda bundles: {1: bundles[1], 2: bundles[2]}, "2 sites showed keys and 3 are needed"),
+    ],
+)
+def test_a_site_ends_when_the_keys_shown_cannot_be_those_of_the_session(change, sentence):
     session = at_shares()
-    bundles = session.server.bundles
-    bundles[1] = bundles[2]
 
-    with pytest.raises(SecureSumError, match="other keys in this site's name"):
-        session.sites[1].shares(bundles)
+    with pytest.raises(SecureSumError, match=sentence):
+        session.sites[1].shares(change(session.server.bundles))
 
 
 @pytest.mark.parametrize("way", ["forged", "of another session", "of another place"])
 def test_a_site_ends_when_keys_are_not_signed_by_their_site(way):
     session, another = at_shares(), at_shares()
     bundles = session.server.bundles
-    drawn, sid = session.sites[2].drawn, session.described.sid
+    drawn, sid = session.sites[2].memory.drawn, session.described.sid
     bundles[2] = {
         "forged": Bundle.of(drawn, sid=sid, place=2, identity=Ed25519PrivateKey.generate()).packed(),
         "of another session": another.server.bundles[2],
@@ -179,28 +187,11 @@ def test_a_site_ends_when_two_sites_show_the_same_key():
     session = at_shares()
     bundles = session.server.bundles
     twin = Bundle.of(
-        session.sites[2].drawn, sid=session.described.sid, place=3, identity=session.sites[3].identity
+        session.sites[2].memory.drawn, sid=session.described.sid, place=3, identity=session.sites[3].identity
     )
     bundles[3] = twin.packed()
 
     with pytest.raises(SecureSumError, match="show the same key"):
-        session.sites[1].shares(bundles)
-
-
-def test_a_site_ends_when_keys_come_from_nowhere():
-    session = at_shares()
-    bundles = session.server.bundles
-    bundles[9] = bundles[2]
-
-    with pytest.raises(SecureSumError, match="places where nobody is"):
-        session.sites[1].shares(bundles)
-
-
-def test_a_site_ends_when_too_few_showed_keys():
-    session = at_shares()
-    bundles = {place: session.server.bundles[place] for place in (1, 2)}
-
-    with pytest.raises(SecureSumError, match="2 sites showed keys and 3 are needed"):
         session.sites[1].shares(bundles)
 
 
@@ -253,7 +244,7 @@ def test_a_site_ends_rather_than_hide_the_wrong_vector(changed, sentence):
 
     with pytest.raises(SecureSumError, match=sentence):
         session.mask(1, **changed)
-    assert session.sites[1].drawn is None
+    assert session.sites[1].memory.drawn is None
 
 
 def test_a_site_ends_when_too_few_share():
@@ -288,7 +279,9 @@ def test_shares_of_another_length_are_refused():
     first, second = session.sites[1], session.sites[2]
     sealed = session.server.sealed_for(1)
     keys = Bundle.read(session.server.bundles[1])
-    sealed[2] = seal(bytes(65), second.drawn.channel, keys.channel, sender=2, receiver=1, th=first._th)
+    sealed[2] = seal(
+        bytes(65), second.memory.drawn.channel, keys.channel, sender=2, receiver=1, th=first.memory.th
+    )
 
     with pytest.raises(SecureSumError, match="the shares of place 2 have 65 bytes"):
         session.mask(1, sealed=sealed)
@@ -321,7 +314,7 @@ def test_a_site_ends_when_the_server_lies_about_survivors(sharing_sites, survivo
     with pytest.raises(SecureSumError, match=sentence):
         site.confirm(frozenset(sharing_sites), frozenset(survivors))
     assert not site.ledger.noted
-    assert site.drawn is None
+    assert site.memory.drawn is None
 
 
 def test_a_site_ends_when_too_few_neighbours_are_left():
@@ -352,14 +345,24 @@ def test_no_second_set_of_survivors_is_confirmed_for_the_same_weights():
 def test_no_part_of_the_survivors_can_be_opened_alone():
     """Twelve at a round table, each bound to two on either side; four lost ones leave two groups apart."""
     session = at_masked(12, neighbours=4, threshold=3, min_survivors=8)
-    site = session.sites[1]
-    table = seating(tuple(range(1, 13)), site._th)
+    table = session.server._table._order
     survivors = frozenset(table) - {table[seat] for seat in (0, 1, 5, 6)}
     site = session.sites[table[3]]
     session.mask(table[3])
 
     with pytest.raises(SecureSumError, match="not all bound to one another"):
         site.confirm(session.server.sharing_sites, survivors)
+
+
+@given(st.integers(6, 30), st.integers(1, 4), st.randoms(use_true_random=False))
+def test_survivors_are_bound_if_scipy_finds_them_connected(num_sites, half, random):
+    table = RoundTable(range(1, num_sites + 1), degree=2 * half, th=bytes(32))
+    survivors = sorted(random.sample(range(1, num_sites + 1), random.randint(1, num_sites)))
+    bound = [[other in table.neighbours(place) for other in survivors] for place in survivors]
+
+    groups, _ = connected_components(np.array(bound, dtype=int), directed=False)
+
+    assert table.binds(frozenset(survivors)) == (groups == 1)
 
 
 # ---- opening -------------------------------------------------------------------------------
@@ -381,12 +384,12 @@ def test_a_site_opens_nothing_that_no_threshold_of_survivors_signed(way):
 
     with pytest.raises(SecureSumError, match=f"{t - 1} survivors signed these sets and {t} are needed"):
         session.sites[1].unmask(kept | wrong)
-    assert session.sites[1].drawn is None
+    assert session.sites[1].memory.drawn is None
 
 
 def at_confirm_signature(session, place):
     """The same site's signature, under a smaller set of survivors."""
-    sets = signed_sets(session.sites[1]._th, session.server.sharing_sites, frozenset({1, 2, 3}))
+    sets = signed_sets(session.sites[1].memory.th, session.server.sharing_sites, frozenset({1, 2, 3}))
     return session.sites[place].identity.sign(sets)
 
 
@@ -591,11 +594,9 @@ def test_a_state_from_before_a_stage_does_not_answer_it_anew(stage):
     before = {}
     for name, step in (("keys", session.keys), ("shares", session.shares), ("masked", session.masked),
                        ("confirm", session.confirm), ("unmask", session.open)):  # fmt: skip
-        before[name] = session.sites[1].save()
+        before[name] = session.sites[1].memory.save()
         step()
-    site = session.sites[1]
-    known = {"site": site.site, "identity": site.identity, "roster": site.roster, "ledger": site.ledger}
-    session.sites[1] = SiteSession.restore(before[stage], **known)
+    session.put_back(1, before[stage])
     again = {
         "keys": session.sites[1].keys,
         "shares": lambda: session.sites[1].shares(session.server.bundles),
@@ -606,14 +607,14 @@ def test_a_state_from_before_a_stage_does_not_answer_it_anew(stage):
 
     with pytest.raises(SecureSumError, match=f"'{stage}' was answered"):
         again()
-    assert session.sites[1].drawn is None
+    assert session.sites[1].memory.drawn is None
 
 
 def test_a_session_is_not_begun_twice():
     session = open_session(3)
     session.keys()
     site = session.sites[1]
-    again = SiteSession.begin(
+    again = SiteSession(
         site.described, site=site.site, identity=site.identity, roster=site.roster, ledger=site.ledger
     )
 
@@ -643,7 +644,7 @@ def test_places_where_nobody_is_are_nobody(place):
     assert set(session.server.bundles) == {1, 2, 3, 4, 5}
     with pytest.raises(SecureSumError):
         session.sites[1].shares(session.server.bundles | {place: shown[5]})
-    assert session.sites[1].drawn is None
+    assert session.sites[1].memory.drawn is None
 
 
 def test_a_sum_is_opened_once():
@@ -657,7 +658,7 @@ def test_a_sum_is_opened_once():
 
 def test_of_a_survivor_the_share_of_its_seed_and_of_a_lost_site_that_of_its_key():
     session = at_confirm(5, lost=frozenset({5}))
-    held = dict(session.sites[1]._held)
+    held = dict(session.sites[1].memory.held)
     session.confirm()
 
     handed = session.sites[1].unmask(session.server.confirmations)
@@ -669,7 +670,7 @@ def test_nothing_that_is_held_stands_in_a_log():
     session = at_confirm(3)
     site = session.sites[1]
 
-    for share in (share for both in site._held.values() for share in both):
+    for share in (share for both in site.memory.held.values() for share in both):
         assert repr(share) not in repr(site)
 
 

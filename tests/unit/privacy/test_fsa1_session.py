@@ -118,7 +118,7 @@ def test_a_vector_that_comes_after_its_site_was_given_up_is_thrown_away():
 def test_a_site_shares_nothing_of_its_secrets_with_the_log():
     site = next(iter(open_session(3).sites.values()))
 
-    for secret in (site.drawn.channel, site.drawn.masking, site.drawn.own_seed):
+    for secret in (site.memory.drawn.channel, site.memory.drawn.masking, site.memory.drawn.own_seed):
         assert repr(secret) not in repr(site)
 
 
@@ -141,9 +141,7 @@ def test_secrets_are_fresh_in_every_session():
     roster = dict.fromkeys(described.participants, bytes(32))
     identity = next(iter(open_session(3).sites.values())).identity
     begun = [
-        SiteSession.begin(
-            described, site="site-01", identity=identity, roster=roster, ledger=MemoryLedger()
-        ).keys()
+        SiteSession(described, site="site-01", identity=identity, roster=roster, ledger=MemoryLedger()).keys()
         for _ in range(2)
     ]
 
@@ -167,9 +165,7 @@ def test_a_session_goes_on_in_another_process(until):
 
 def move_elsewhere(session):
     for place, site in session.sites.items():
-        session.sites[place] = SiteSession.restore(
-            site.save(), site=site.site, identity=site.identity, roster=site.roster, ledger=site.ledger
-        )
+        session.put_back(place, site.memory.save())
 
 
 def test_what_was_answered_is_answered_alike_in_another_process():
@@ -194,7 +190,7 @@ def test_a_session_that_is_over_stays_over_in_another_process():
     session.masked()
     session.confirm()
     session.open()
-    saved = session.sites[1].save()
+    saved = session.sites[1].memory.save()
 
     assert b'"drawn": null' in saved["session"]
     assert b'"held": {}' in saved["session"]
