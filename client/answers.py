@@ -6,34 +6,41 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from client.site import Site
+from client.sums import Addend
+from client.way import Way
 from lego_core.assemble import Ingredients, build_block, build_fuse, build_models
 from lego_core.block import LegoBlock
 from lego_core.errors import DataError, SiteRefusal
-from lego_core.evaluation import evaluate
-from lego_core.exchangeable import declared, exchanged, parts
+from lego_core.evaluation import evaluate, subsets
+from lego_core.exchangeable import declared, exchanged
 from lego_core.fuse import LegoFuse
 from lego_core.gram import GramStatistics
+from lego_core.letters import Letter, check_tensors
+from lego_core.plan import RunPlan
+from lego_core.privacy import SumTerms
 from lego_core.protocol import (
     Agreement,
     AskBlockUpdate,
     AskFuseUpdate,
     AskGrams,
+    AskOutcomes,
     AskReport,
     AskStatistics,
     Grams,
-    Letter,
     ModalityOffer,
     Offer,
+    Outcomes,
     Progress,
     Statistics,
     Update,
-    check_tensors,
 )
-from lego_core.records import Cohort, ModalitySchema
+from lego_core.records import Cohort, ModalitySchema, Part
+from lego_core.run_sums import grams_form, outcomes_form, score_form, statistics_form, sum_parts, update_forms
 from lego_core.statistics import FeatureStatistics
+from lego_core.sum_forms import SumForm, check_weight, shortened
+from lego_core.summed_scores import Case, all_cases
 from lego_core.tasks import Task
 from lego_core.training import Trainer, TrainingSettings, predict_logits
-from lego_core.update import BlockUpdate, to_vector
 
 
 def offer(site: Site) -> Letter:
@@ -51,6 +58,7 @@ def offer(site: Site) -> Letter:
         if len(site.cohort.holding(name))
     }
     paired = len(train.with_several(wanted))
+    enough = {part: _groups(site, part, wanted) for part in ("test", "validation")}
     return Offer(
         site=site.file.name,
         plan=site.plan.name,
@@ -58,11 +66,15 @@ def offer(site: Site) -> Letter:
         modalities=offers,
         paired_patients=paired // 10 * 10,
         paired=paired > 0,
+        test_groups=enough["test"],
+        validation_groups=enough["validation"],
     ).letter()
 
 
-def statistics(site: Site, question: AskStatistics) -> Letter:
-    """Give the sums behind normalisation and time bins, over the site's training patients."""
+def statistics(site: Site, question: AskStatistics, state: Mapping[str, Tensor], way: Way) -> Letter:
+    """Give the sums behind the normalisation of one modality, over the site's training patients."""
+    form = statistics_form(question.modality, question.schema_of_group)
+    way.check([form], state)
     cohort = _in_form(site.cohort, {question.modality: question.schema_of_group})
     train = len(cohort.part("train").holding(question.modality))
     if train < 2:
@@ -72,39 +84,55 @@ def statistics(site: Site, question: AskStatistics) -> Letter:
             "site.toml, or join another site."
         )
     tensors = FeatureStatistics.of(cohort, question.modality).to_tensors()
-    if question.with_outcomes:
-        tensors |= site.plan.task.summarise(site.cohort).to_tensors()
-    return Statistics(modality=question.modality).letter(tensors)
+    return way.send(Statistics(modality=question.modality).letter(tensors), [Addend(form, tensors)])
 
 
-def block_update(site: Site, question: AskBlockUpdate, state: Mapping[str, Tensor]) -> Letter:
+def outcomes(site: Site, _question: AskOutcomes, state: Mapping[str, Tensor], way: Way) -> Letter:
+    """Give the counts behind time bins and base rates, over all training patients of the site."""
+    form = outcomes_form(site.plan.task)
+    way.check([form], state)
+    train = len(site.cohort.part("train"))
+    if train < 2:
+        raise DataError(
+            f"Site '{site.file.name}' has {train} training patients, and counts over fewer than 2 are the "
+            "patient. Nothing was sent; join another site."
+        )
+    tensors = site.plan.task.summarise(site.cohort).to_tensors()
+    return way.send(Outcomes().letter(tensors), [Addend(form, tensors)])
+
+
+def block_update(site: Site, question: AskBlockUpdate, state: Mapping[str, Tensor], way: Way) -> Letter:
     """Train one block on the patients who have its modality, or score the weights received."""
     agreement = question.agreement
-    cohort = _in_agreed_form(site, agreement, [question.modality])
     block = build_block(site.plan, agreement, question.modality)
     block.load_state_dict(dict(state))
+    way.check(_forms(block, question), state)
     settings = site.plan.training_of(question.modality)
     if not question.to_the_end:
         settings = settings.model_copy(update={"epochs": site.plan.rounds.local_epochs})
-    return _answer(site, block, cohort, question=question, settings=settings, to_the_end=question.to_the_end)
+    cohort = _in_agreed_form(site, agreement, [question.modality])
+    return _answer(
+        site, block, cohort, question=question, settings=settings, way=way, to_the_end=question.to_the_end
+    )
 
 
-def fuse_update(site: Site, question: AskFuseUpdate, state: Mapping[str, Tensor]) -> Letter:
+def fuse_update(site: Site, question: AskFuseUpdate, state: Mapping[str, Tensor], way: Way) -> Letter:
     """Train the fused model on the patients who have several modalities."""
     agreement, fuse = question.agreement, site.plan.fuse
     if fuse is None:
         raise DataError(f"Plan '{site.plan.name}' has no [fuse], and the server asks for a fuse round.")
-    paired = _in_agreed_form(site, agreement, question.modalities).with_several(question.modalities)
     blocks = [build_block(site.plan, agreement, name) for name in question.modalities]
     fused = build_fuse(site.plan, blocks, Ingredients.of_untrained(blocks))
     fused.load_state_dict(dict(state))
+    way.check(_forms(fused, question), state)
+    paired = _in_agreed_form(site, agreement, question.modalities).with_several(question.modalities)
     settings = fuse.training(
         site.plan.training, epochs=fuse.local_epochs, last_round=question.round >= fuse.rounds
     )
-    return _answer(site, fused, paired, question=question, settings=settings)
+    return _answer(site, fused, paired, question=question, settings=settings, way=way)
 
 
-def grams(site: Site, question: AskGrams, state: Mapping[str, Tensor]) -> Letter:
+def grams(site: Site, question: AskGrams, state: Mapping[str, Tensor], way: Way) -> Letter:
     """Give the sums of what the layers of a block are fed, over the site's training patients."""
     modality, agreement = question.modality, question.agreement
     if not site.plan.merging.needs_grams:
@@ -113,6 +141,10 @@ def grams(site: Site, question: AskGrams, state: Mapping[str, Tensor]) -> Letter
             f"'{site.plan.name}' merges by methods that need none (keys merging.heads and merging.trunk). "
             "Nothing was sent; give the server and this site the bundle of the same plan."
         )
+    block = build_block(site.plan, agreement, modality)
+    block.load_state_dict(dict(state))
+    form = grams_form(modality, block.trunk)
+    way.check([form], state)
     cohort = _in_agreed_form(site, agreement, [modality])
     train = len(cohort.part("train").holding(modality))
     smallest = max(site.plan.evaluation.smallest_count, 2)
@@ -122,21 +154,21 @@ def grams(site: Site, question: AskGrams, state: Mapping[str, Tensor]) -> Letter
             f"over fewer than {smallest} would tell too much of each (key evaluation.smallest-count). "
             "Nothing was sent; the merge goes on without this site."
         )
-    block = build_block(site.plan, agreement, modality)
-    block.load_state_dict(dict(state))
     tensors = GramStatistics.of(block, cohort).to_tensors()
     letter = Grams(modality=modality).letter(tensors)
     wanted = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
     check_tensors(letter, wanted, sender=f"Site '{site.file.name}'")  # that is: refuse what is not finite
-    return letter
+    return way.send(letter, [Addend(form, tensors)])
 
 
-def report(site: Site, question: AskReport, state: Mapping[str, Tensor]) -> Letter:
+def report(site: Site, question: AskReport, state: Mapping[str, Tensor], way: Way) -> Letter:
     """Evaluate every model and subset of modalities on the patients kept apart."""
     agreement, plan = question.agreement, site.plan
     models = build_models(plan, agreement, question.modalities, with_fused=question.with_fused)
     models.load_state_dict(dict(state))
-    return evaluate(
+    cases = {case.form.group: case for case in _cases(plan, question)}
+    way.check([case.form for case in cases.values()], state)
+    scored = evaluate(
         models,
         _in_agreed_form(site, agreement, question.modalities),
         task=agreement.task,
@@ -146,7 +178,9 @@ def report(site: Site, question: AskReport, state: Mapping[str, Tensor]) -> Lett
         bootstrap=plan.evaluation.bootstrap,
         smallest_count=plan.evaluation.smallest_count,
         device=site.file.device,
-    ).letter()
+    )
+    invited = [cases[group] for group in question.sums]
+    return way.send(scored.letter(), [Addend(case.form, case.to_sums(scored)) for case in invited])
 
 
 def _answer(
@@ -156,6 +190,7 @@ def _answer(
     *,
     question: AskBlockUpdate | AskFuseUpdate,
     settings: TrainingSettings,
+    way: Way,
     to_the_end: bool = False,
 ) -> Letter:
     """Score the weights received; train them too, unless only the score was asked for."""
@@ -164,7 +199,8 @@ def _answer(
     train, validation = cohort.part("train"), cohort.part("validation")
     scored = _score(model, validation, task)
     if question.score_only:
-        return scored.letter()
+        return way.send(scored.letter(), [Addend(score_form(model), scored.to_sums())])
+    check_weight(len(train), plan.privacy.sum_terms)
     received = {name: tensor.clone() for name, tensor in exchanged(model).items()}
     trainer = Trainer(
         model, task=task, settings=settings, device=site.file.device,
@@ -172,21 +208,58 @@ def _answer(
     )  # fmt: skip
     epochs = trainer.fit(train, validation if to_the_end else None, seed=plan.seed * 10_000 + question.round)
     difference = {name: tensor - received[name] for name, tensor in exchanged(model).items()}
-    weight = float(len(train))
-    protected = {}
-    for names in parts(model).values():
-        like = {name: received[name] for name in names}
-        own = to_vector({name: difference[name] for name in names})
-        protected |= plan.privacy.protect(BlockUpdate(own * weight, weight), like).tensors
-    progress = scored.model_copy(
-        update={
-            "train_losses": tuple(epoch.train_loss for epoch in epochs),
-            "seconds": time.monotonic() - started,
-        }
+    seconds = time.monotonic() - started
+    losses = tuple(epoch.train_loss for epoch in epochs)
+    progress = scored.model_copy(update={"train_losses": losses, "seconds": seconds})
+    letter = Update(weight=float(len(train)), progress=progress).letter(
+        {name: tensor.float() for name, tensor in difference.items()}
     )
-    letter = Update(weight=weight, progress=progress).letter(protected)
-    check_tensors(letter, declared(plan.privacy, model), sender=f"Site '{site.file.name}'")
-    return letter
+    check_tensors(letter, declared(model), sender=f"Site '{site.file.name}'")
+    addends = _addends(model, difference, progress, patients=len(train), terms=plan.privacy.sum_terms)
+    return way.send(letter, addends, seconds=seconds)
+
+
+def _addends(
+    model: LegoBlock | LegoFuse,
+    difference: Mapping[str, Tensor],
+    progress: Progress,
+    *,
+    patients: int,
+    terms: SumTerms | None,
+) -> list[Addend]:
+    """What training taught, part by part, each no longer than the plan allows."""
+    if terms is None:
+        return []
+    updates, were_longer = {}, False
+    for part, names in sum_parts(model).items():
+        own = {name: difference[name] for name in names}
+        updates[part], is_longer = shortened(own, weight=float(patients), terms=terms)
+        were_longer |= is_longer
+    numbers = progress.to_sums(train_patients=patients, shortened=were_longer)
+    return [
+        Addend(form, numbers if form.numbers else {}, updates[part])
+        for part, form in update_forms(model).items()
+    ]
+
+
+def _forms(model: LegoBlock | LegoFuse, question: AskBlockUpdate | AskFuseUpdate) -> list[SumForm]:
+    return [score_form(model)] if question.score_only else list(update_forms(model).values())
+
+
+def _cases(plan: RunPlan, question: AskReport) -> list[Case]:
+    """Every case that the server could ask of a site with these modalities."""
+    return all_cases(
+        tuple(name for name in plan.modalities if name in question.agreement.schemas),
+        question.modalities,
+        bootstrap=plan.evaluation.bootstrap,
+        with_fused=question.with_fused,
+    )
+
+
+def _groups(site: Site, part: Part, modalities: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+    """The sets of modalities that enough patients of a part hold for scores of them to leave."""
+    patients, smallest = site.cohort.part(part), site.plan.evaluation.smallest_count
+    return tuple(one for one in subsets(modalities) if len(patients.holding(*one)) >= smallest)
 
 
 def _score(model: LegoBlock | LegoFuse, validation: Cohort, task: Task) -> Progress:

@@ -1,19 +1,37 @@
-"""One hospital's side of the federation: six questions, each answered by one letter.
+"""One hospital's side of the federation: questions, each answered by one letter.
 
 A hospital starts Flower's SuperNode with `site-file` in its node configuration; on a laptop
 the simulation starts many nodes and numbers them. Everything else is the same. What leaves
 goes through `client/gate.py`, what is computed stands in `client/answers.py`.
 """
 
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
 import torch
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
+from torch import Tensor
 
 from client import answers
 from client.gate import gate
 from client.records import read_letter, reply_with
 from client.site import Site
-from lego_core.protocol import AskBlockUpdate, AskFuseUpdate, AskGrams, AskReport, AskStatistics
+from client.sums import SumSeat
+from client.way import Way, way_of
+from lego_core.letters import Letter
+from lego_core.protocol import (
+    AbstractSummable,
+    AskBlockUpdate,
+    AskFuseUpdate,
+    AskGrams,
+    AskOutcomes,
+    AskReport,
+    AskStatistics,
+)
+from lego_core.sum_letters import AskSumConfirmations, AskSumKeys, AskSumOpening, AskSumShares
+
+Question = TypeVar("Question", bound=AbstractSummable)
 
 app = ClientApp(mods=[gate])
 
@@ -27,38 +45,77 @@ def offer(message: Message, context: Context) -> Message:
 @app.query("statistics")
 def statistics(message: Message, context: Context) -> Message:
     """What are your sums?"""
-    letter = read_letter(message)
-    return reply_with(answers.statistics(_open(context), AskStatistics.read(letter)), message)
+    return _numbers(AskStatistics, answers.statistics, message, context)
+
+
+@app.query("outcomes")
+def outcomes(message: Message, context: Context) -> Message:
+    """What became of your patients, in counts?"""
+    return _numbers(AskOutcomes, answers.outcomes, message, context)
 
 
 @app.train("block")
 def block_update(message: Message, context: Context) -> Message:
     """What does your data teach this block?"""
-    letter = read_letter(message)
-    answer = answers.block_update(_open(context), AskBlockUpdate.read(letter), letter.tensors)
-    return reply_with(answer, message)
+    return _numbers(AskBlockUpdate, answers.block_update, message, context)
 
 
 @app.train("fuse")
 def fuse_update(message: Message, context: Context) -> Message:
     """What do your paired patients teach the fused model?"""
-    letter = read_letter(message)
-    answer = answers.fuse_update(_open(context), AskFuseUpdate.read(letter), letter.tensors)
-    return reply_with(answer, message)
+    return _numbers(AskFuseUpdate, answers.fuse_update, message, context)
 
 
 @app.query("grams")
 def grams(message: Message, context: Context) -> Message:
     """What are the layers of this block fed?"""
-    letter = read_letter(message)
-    return reply_with(answers.grams(_open(context), AskGrams.read(letter), letter.tensors), message)
+    return _numbers(AskGrams, answers.grams, message, context)
 
 
 @app.evaluate("model")
 def report(message: Message, context: Context) -> Message:
     """How do these models do on patients they never saw?"""
+    return _numbers(AskReport, answers.report, message, context)
+
+
+@app.query("sum_keys")
+def sum_keys(message: Message, context: Context) -> Message:
+    """Which keys do you take part in these sums with?"""
+    return reply_with(_seat(context).keys(AskSumKeys.read(read_letter(message))), message)
+
+
+@app.query("sum_shares")
+def sum_shares(message: Message, context: Context) -> Message:
+    """Which shares of your secrets do you deal out?"""
+    return reply_with(_seat(context).shares(AskSumShares.read(read_letter(message))), message)
+
+
+@app.query("sum_confirm")
+def sum_confirm(message: Message, context: Context) -> Message:
+    """May the sums of these sites be opened?"""
+    return reply_with(_seat(context).confirm(AskSumConfirmations.read(read_letter(message))), message)
+
+
+@app.query("sum_open")
+def sum_open(message: Message, context: Context) -> Message:
+    """Which shares open them?"""
+    return reply_with(_seat(context).open(AskSumOpening.read(read_letter(message))), message)
+
+
+def _numbers(
+    kind: type[Question],
+    answer: Callable[[Site, Question, Mapping[str, Tensor], Way], Letter],
+    message: Message,
+    context: Context,
+) -> Message:
+    """Answer a question for numbers, in the way that the site's plan prescribes."""
     letter = read_letter(message)
-    return reply_with(answers.report(_open(context), AskReport.read(letter), letter.tensors), message)
+    question, site = kind.read(letter), _open(context)
+    return reply_with(answer(site, question, letter.tensors, way_of(site, context, question)), message)
+
+
+def _seat(context: Context) -> SumSeat:
+    return SumSeat(_open(context), context)
 
 
 def _open(context: Context) -> Site:

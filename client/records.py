@@ -3,7 +3,7 @@
 from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 
 from lego_core.errors import ProtocolError
-from lego_core.protocol import Letter
+from lego_core.letters import Letter
 
 
 def read_letter(message: Message) -> Letter:

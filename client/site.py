@@ -1,18 +1,24 @@
 """One hospital: its data, its modalities, and the plan it has read."""
 
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import final
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Context
 from pydantic import Field, ValidationError
 
+from client.identity import Identity
 from lego_core.component import Component, explain
 from lego_core.datasets import Dataset
-from lego_core.errors import DataError, LegoError, SiteRefusal
+from lego_core.errors import DataError, LegoError, PrivacyError, SiteRefusal
 from lego_core.partition import deal
 from lego_core.plan import RunPlan
+from lego_core.privacy.fsa1.limits import SiteLimits
 from lego_core.records import Cohort
 from lego_core.split import Split, split_by_patient
 from lego_core.tasks import Classification, Task
@@ -29,6 +35,8 @@ class SiteFile(Component):
         split: The site's own shares of training, validation and test patients.
         device: Where to compute.
         threads: How many processor threads to use.
+        identity: Its key and its consortium, for the secure sum.
+        secure_sum: What the site asks of a secure sum, beyond what the plan says.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -36,8 +44,26 @@ class SiteFile(Component):
     split: Split | None = None
     device: Device = "auto"
     threads: int = Field(default=1, ge=1)
+    identity: Identity | None = None
+    secure_sum: SiteLimits = SiteLimits()
 
 
+@dataclass(frozen=True)
+class Credentials:
+    """Who a site is in a secure sum, and who the others are.
+
+    Args:
+        key: The site's private key.
+        keys: The public keys that count today, by site.
+        roster_sha256: Hash of the roster.
+    """
+
+    key: Ed25519PrivateKey = field(repr=False)
+    keys: Mapping[str, bytes]
+    roster_sha256: str
+
+
+@final
 @dataclass(frozen=True)
 class Site:
     """A site in a run.
@@ -45,19 +71,21 @@ class Site:
     Args:
         file: What the site says of itself.
         plan: The plan it has read from its own copy of the bundle.
-        cohort: Its patients, each in one part of the split.
+        folder: Where `site.toml` lies, with the site's own records beside it.
+        load: Reads the site's patients; asked once, and only by who needs them.
     """
 
     file: SiteFile
     plan: RunPlan
-    cohort: Cohort
+    folder: Path
+    load: Callable[[], Cohort]
 
     @classmethod
     def of(cls, context: Context) -> "Site":
-        """Open the site that this process speaks for.
+        """Open the site that this process speaks for; its data are not read yet.
 
         Raises:
-            DataError: If the site file or the data cannot be read.
+            DataError: If the site file cannot be read.
             SiteRefusal: If the server tries to choose a path on a hospital's disk, or there
                 are more nodes than the plan has hospitals.
         """
@@ -66,35 +94,67 @@ class Site:
             return cls._simulated(context, plan)
         path = site_file(context)
         file = read_site_file(path)
-        try:
-            _check_classes(file.data.classes_in_order, task=plan.task)
-            cohort = file.data.load(path.parent)
-            parted = split_by_patient(cohort, file.split or plan.split, task=plan.task, seed=plan.seed)
-        except LegoError as error:
-            raise type(error)(f"Site '{file.name}': {error.public}", local=error.local) from error
-        return cls(file, plan, parted)
+        return cls(file, plan, path.parent, load=lambda: _load(file, plan, path.parent))
+
+    @cached_property
+    def cohort(self) -> Cohort:
+        """The site's patients, each in one part of the split.
+
+        Raises:
+            DataError: If the data cannot be read.
+        """
+        return self.load()
+
+    @cached_property
+    def credentials(self) -> Credentials:
+        """What the site takes part in a secure sum with.
+
+        Raises:
+            PrivacyError: If it has no key or roster, or they do not hold today.
+        """
+        identity, name = self.file.identity, self.file.name
+        if identity is None:
+            raise PrivacyError(
+                f"Site '{name}' is asked to take part in a secure sum, and its site.toml has no "
+                "[identity]. Make a key with 'fedlego keys make FILE', have it put on the consortium's roster, and name "
+                "both."
+            )
+        today = datetime.now(UTC).date()
+        key, roster = identity.signing_key(self.folder), identity.read_roster(self.folder, today=today)
+        roster.check_member(name, public_key=key.public, today=today)
+        return Credentials(key.identity, roster.keys_at(today), roster.sha256)
 
     @classmethod
     def _simulated(cls, context: Context, plan: RunPlan) -> "Site":
         """Play one of the plan's hospitals with no folder on the disk, as `flwr run .` does."""
-        if plan.simulation is None:
+        simulation = plan.simulation
+        if simulation is None:
             raise SiteRefusal(
                 f"Plan '{plan.name}' has no [simulation], and this run names no sites-dir. Choose a plan "
                 "with hospitals to play, or make site folders and name them."
             )
         index = int(context.node_config["partition-id"])
         nodes = int(context.node_config["num-partitions"])
-        if nodes != plan.simulation.num_hospitals:
+        if nodes != simulation.num_hospitals:
             raise SiteRefusal(
-                f"Plan '{plan.name}' plays {plan.simulation.num_hospitals} hospitals and Flower started "
+                f"Plan '{plan.name}' plays {simulation.num_hospitals} hospitals and Flower started "
                 f"{nodes} nodes. Run with --federation-config "
-                f"'num-supernodes={plan.simulation.num_hospitals}'."
+                f"'num-supernodes={simulation.num_hospitals}'."
             )
-        cohort = plan.simulation.data.load()
-        dealt = deal(cohort, plan.simulation, task=plan.task, split=plan.split, seed=plan.seed)
+        cohort = simulation.data.load()
+        dealt = deal(cohort, simulation, task=plan.task, split=plan.split, seed=plan.seed)
         name = list(dealt)[index]
-        file = SiteFile(name=name, data=plan.simulation.data, split=plan.split)
-        return cls(file, plan, dealt[name])
+        file = SiteFile(name=name, data=simulation.data, split=plan.split)
+        return cls(file, plan, local_log(context).parent, load=lambda: dealt[name])
+
+
+def _load(file: SiteFile, plan: RunPlan, folder: Path) -> Cohort:
+    try:
+        _check_classes(file.data.classes_in_order, task=plan.task)
+        cohort = file.data.load(folder)
+        return split_by_patient(cohort, file.split or plan.split, task=plan.task, seed=plan.seed)
+    except LegoError as error:
+        raise type(error)(f"Site '{file.name}': {error.public}", local=error.local) from error
 
 
 def _check_classes(classes: tuple[str, ...] | None, *, task: Task) -> None:

@@ -10,7 +10,8 @@ from torch import Tensor
 from lego_core.component import Component
 from lego_core.protocol import Method, ScoreRow, SiteReport
 
-SiteRows = Sequence[tuple[str, ScoreRow]]  # the rows of one model, each with its site
+Sites = tuple[str, ...]  # that a report speaks for: one, or several whose own scores nobody sees
+SiteRows = Sequence[tuple[Sites, ScoreRow]]  # the rows of one model, each with its sites
 Table = dict[tuple[str, str, tuple[str, ...]], SiteRows]  # by patients, method and modalities
 
 
@@ -116,17 +117,17 @@ class EvaluationReport(Component):
         return blocks + [s for s in rows if s.modalities == every and s.method != "block"]
 
 
-def pool(reports: Mapping[str, SiteReport], *, metric: str, best_block: str) -> EvaluationReport:
+def pool(reports: Mapping[Sites, SiteReport], *, metric: str, best_block: str) -> EvaluationReport:
     """Pool the reports of the sites; there are no scores if every site held its own back.
 
     Args:
-        reports: One report per site, by the site's name.
+        reports: One report per site, or per several sites together, by their names.
         metric: Name of the metric.
         best_block: The modality whose block did best on validation patients; gains are
             differences to it, on the same patients.
     """
-    test = _table({site: report.scores for site, report in reports.items()})
-    validation = _table({site: report.validation for site, report in reports.items()})
+    test = _table({sites: report.scores for sites, report in reports.items()})
+    validation = _table({sites: report.validation for sites, report in reports.items()})
     return EvaluationReport(
         metric=metric,
         best_block=best_block,
@@ -138,12 +139,12 @@ def pool(reports: Mapping[str, SiteReport], *, metric: str, best_block: str) -> 
     )
 
 
-def _table(rows: Mapping[str, Sequence[ScoreRow]]) -> Table:
-    """The rows of every model, each with its site, in the order in which they are reported."""
-    found: dict[tuple[str, str, tuple[str, ...]], list[tuple[str, ScoreRow]]] = {}
-    for site in sorted(rows):
-        for row in rows[site]:
-            found.setdefault((row.patients, row.method, row.modalities), []).append((site, row))
+def _table(rows: Mapping[Sites, Sequence[ScoreRow]]) -> Table:
+    """The rows of every model, each with its sites, in the order in which they are reported."""
+    found: dict[tuple[str, str, tuple[str, ...]], list[tuple[Sites, ScoreRow]]] = {}
+    for sites in sorted(rows):
+        for row in rows[sites]:
+            found.setdefault((row.patients, row.method, row.modalities), []).append((sites, row))
     return {key: found[key] for key in sorted(found, key=lambda key: (key[0], len(key[2]), key[2], key[1]))}
 
 
@@ -162,7 +163,7 @@ def _pool_rows(rows: SiteRows, *, against: SiteRows) -> PooledScore:
     return PooledScore(
         method=first.method, modalities=first.modalities, patients=first.patients,
         value=_value(rows), low=low, high=high, count=sum(row.count for _, row in rows),
-        pairs=sum(row.pairs for _, row in rows), sites=tuple(site for site, _ in rows),
+        pairs=sum(row.pairs for _, row in rows), sites=tuple(site for sites, _ in rows for site in sites),
         gain=gain and gain.value, gain_low=gain and gain.low, gain_high=gain and gain.high,
     )  # fmt: skip
 
@@ -185,7 +186,7 @@ def _pair_merges(table: Table) -> tuple[PairMerge, ...]:
 
 def _gain(rows: SiteRows, *, over: SiteRows) -> Gain | None:
     """The paired difference, if the same sites scored both."""
-    if [site for site, _ in rows] != [site for site, _ in over]:
+    if [sites for sites, _ in rows] != [sites for sites, _ in over]:
         return None
     low, high = _interval(_resampled(rows) - _resampled(over))
     value, patients = _value(rows) - _value(over), sum(row.count for _, row in rows)

@@ -33,7 +33,9 @@ __all__ = [
     "ModelSet",
     "PairMerge",
     "PooledScore",
+    "choices_of",
     "evaluate",
+    "methods_of",
     "pool",
     "score",
     "subsets",
@@ -57,8 +59,7 @@ class ModelSet(nn.Module):
 
     def methods(self, modalities: Sequence[str]) -> list[Method]:
         """Which models are worth a row for this subset of modalities."""
-        several: list[Method] = ["ensemble", "merge"] if len(modalities) > 1 else ["block"]
-        return several if self.fused is None else [*several, "fuse"]
+        return methods_of(modalities, with_fused=self.fused is not None)
 
     @torch.no_grad()
     def predict(self, method: Method, batch: Batch, task: Task) -> Float[Tensor, "B Q"]:
@@ -138,7 +139,7 @@ def evaluate(
                 about = row.model_dump(include={"method", "modalities", "patients", "count"})
                 charts.append(ChartRow.model_validate({**about, "details": details}))
     complete = _complete(cohort.part("validation"), model.merged.modalities, all_modalities)
-    wanted = _choices(model) if len(complete) else []
+    wanted = choices_of(model.merged.modalities, with_fused=model.fused is not None) if len(complete) else []
     enough = len(complete) >= smallest_count
     return SiteReport(
         scores=tuple(scores),
@@ -155,6 +156,20 @@ def subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
     return [chosen for size in sizes for chosen in combinations(modalities, size)]
 
 
+def methods_of(modalities: Sequence[str], *, with_fused: bool) -> list[Method]:
+    """Which models are worth a row for this subset of modalities."""
+    several: list[Method] = ["ensemble", "merge"] if len(modalities) > 1 else ["block"]
+    return [*several, "fuse"] if with_fused else several
+
+
+def choices_of(every: Sequence[str], *, with_fused: bool) -> list[tuple[Method, tuple[str, ...]]]:
+    """What a run can choose from: each block, and every model that sees all of several modalities."""
+    if len(every) < 2:
+        return []
+    blocks: list[tuple[Method, tuple[str, ...]]] = [("block", (name,)) for name in every]
+    return blocks + [(method, tuple(every)) for method in methods_of(every, with_fused=with_fused)]
+
+
 def _cases(
     cohort: Cohort, held: Sequence[str], every: Sequence[str]
 ) -> Iterable[tuple[Literal["complete", "holding"], tuple[str, ...]]]:
@@ -167,15 +182,6 @@ def _cases(
 def _complete(cohort: Cohort, held: Sequence[str], every: Sequence[str]) -> Cohort:
     """The patients who have every modality of the run; nobody where a block is missing."""
     return cohort.holding(*every) if set(every) <= set(held) else cohort.keep([])
-
-
-def _choices(model: ModelSet) -> list[tuple[Method, tuple[str, ...]]]:
-    """What a run can choose from: each block, and every model that sees all of several modalities."""
-    every = model.merged.modalities
-    if len(every) < 2:
-        return []
-    blocks: list[tuple[Method, tuple[str, ...]]] = [("block", (name,)) for name in every]
-    return blocks + [(method, every) for method in model.methods(every)]
 
 
 def _worth_a_chart(subset: Sequence[str], held: Sequence[str]) -> bool:

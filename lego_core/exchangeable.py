@@ -5,11 +5,11 @@ contribute to all of it. A block has two parts, its trunk (which a seed phase ag
 all modalities) and its own; a fused model has one per block, and its head.
 """
 
+import torch
 from torch import Tensor, nn
 
 from lego_core.block import LegoBlock
 from lego_core.fuse import LegoFuse
-from lego_core.privacy import Declared, Privacy
 
 AGREED = ("feature_mean", "feature_stddev")  # the same at all sites by agreement, never trained
 
@@ -39,10 +39,9 @@ def parts(model: LegoBlock | LegoFuse) -> dict[str, tuple[str, ...]]:
     return {part: tuple(name for name in names if name.startswith(start)) for part, start in starts.items()}
 
 
-def declared(privacy: Privacy, model: LegoBlock | LegoFuse) -> Declared:
-    """All tensors that may leave a site that trains this model: known before any training."""
-    tensors = exchanged(model)
-    listed: Declared = {}
-    for names in parts(model).values():
-        listed |= privacy.declared({name: tensors[name] for name in names})
-    return listed
+def declared(model: LegoBlock | LegoFuse) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    """All tensors that may leave a site that trains this model, where updates travel as they are.
+
+    Names, shapes and types are known before any training.
+    """
+    return {name: (tensor.shape, torch.float32) for name, tensor in exchanged(model).items()}

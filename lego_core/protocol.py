@@ -1,15 +1,16 @@
 """What crosses the wire: the questions of the server and the answers of a site.
 
-Everything travels as a letter: a kind, a plain JSON body, and named tensors. No pickle, no
-Flower types, and nothing that is not in this file. Each answer says what it reveals and to
-whom; the gate of a site lets no other letter out, and no tensor that was not declared.
+Nothing crosses that is not in this file, or in `sum_letters.py`. Each answer says what it reveals
+and to whom; the gate of a site lets no other letter out, and no tensor that was not declared.
+Where the plan sums securely, what is said here of a site's numbers is true of their sum over at
+least three sites, and nobody sees those of one.
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from math import isfinite
-from typing import ClassVar, Literal, TypeVar, final
+from typing import ClassVar, Literal, final
 
 import torch
 from pydantic import Field, ValidationError
@@ -18,52 +19,14 @@ from torch import Tensor
 from lego_core.component import Component, explain
 from lego_core.encoders import Encoder
 from lego_core.errors import ProtocolError
+from lego_core.letters import AbstractMessage
 from lego_core.records import ModalitySchema
+from lego_core.sum_letters import SUM_ANSWERS, SUM_QUESTIONS, Invitation, MaskedVectors
 from lego_core.tasks import Task
 from lego_core.trunk import LatentContract
 
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Letter:
-    """One message in the form in which it travels."""
-
-    kind: str
-    body: str
-    tensors: Mapping[str, Tensor] = field(default_factory=dict)
-
-
 MOST_PATIENTS = 1e9  # a site that claims more is wrong
 Method = Literal["block", "ensemble", "merge", "fuse"]
-
-AnyMessage = TypeVar("AnyMessage", bound="AbstractMessage")
-
-
-class AbstractMessage(Component):
-    """A message's plain part; its tensors stand beside it in the letter."""
-
-    kind: ClassVar[str]
-
-    def letter(self, tensors: Mapping[str, Tensor] | None = None) -> Letter:
-        """Write the message down."""
-        return Letter(self.kind, json.dumps(self.to_plain(), sort_keys=True), tensors or {})
-
-    @classmethod
-    def read(cls: type[AnyMessage], letter: Letter) -> AnyMessage:
-        """Read a message of this kind.
-
-        Raises:
-            ProtocolError: If the letter is of another kind or does not have this form.
-        """
-        if letter.kind != cls.kind:
-            raise ProtocolError(
-                f"A letter of kind '{letter.kind}' came where '{cls.kind}' was expected. Server and site "
-                "run different versions of this code; install the same one."
-            )
-        try:
-            return cls.model_validate_json(letter.body)
-        except ValidationError as error:
-            raise explain(error, where=f"Letter '{cls.kind}'", kind=ProtocolError) from error
-
 
 # ---- what the server asks ------------------------------------------------------------------
 
@@ -73,6 +36,27 @@ class AskOffer(AbstractMessage):
     """Ask a site what it holds."""
 
     kind: ClassVar[str] = "query.offer"
+
+
+class AbstractSummable(AbstractMessage):
+    """A question for numbers, which are summed unseen where it comes with invitations.
+
+    Args:
+        sums: For each sum that the answer goes into, by its name, how to take part; empty where
+            the plan lets the numbers travel as they are.
+        weights: SHA-256 of every tensor of the model that anybody is sent, by name; where numbers
+            are summed, so that no site is sent other weights than the rest.
+    """
+
+    sums: dict[str, Invitation] = Field(default_factory=dict)
+    weights: dict[str, str] = Field(default_factory=dict)
+    OWN: ClassVar[frozenset[str]] = frozenset()  # what differs between the sites of one sum
+
+    @property
+    def task_sha256(self) -> str:
+        """Hash of what all sites of a sum are asked alike."""
+        alike = self.model_dump(mode="json", exclude={"sums", *self.OWN})
+        return hashlib.sha256(json.dumps([self.kind, alike], sort_keys=True).encode()).hexdigest()
 
 
 @final
@@ -90,24 +74,28 @@ class Agreement(Component):
 
 
 @final
-class AskStatistics(AbstractMessage):
-    """Ask for the sums behind normalisation, time bins and base rates, over training patients only.
+class AskStatistics(AbstractSummable):
+    """Ask for the sums behind the normalisation of one modality, over training patients only.
 
     Args:
         modality: Whose features to sum up.
         schema_of_group: Features and their order.
-        with_outcomes: Count the outcomes of all the site's training patients too; asked of
-            a site once, so that nobody counts twice.
     """
 
     kind: ClassVar[str] = "query.statistics"
     modality: str
     schema_of_group: ModalitySchema
-    with_outcomes: bool
 
 
 @final
-class AskBlockUpdate(AbstractMessage):
+class AskOutcomes(AbstractSummable):
+    """Ask for the counts behind time bins and base rates, over all training patients of a site."""
+
+    kind: ClassVar[str] = "query.outcomes"
+
+
+@final
+class AskBlockUpdate(AbstractSummable):
     """Ask a site to train one block. Tensors: the block's whole state.
 
     Args:
@@ -127,7 +115,7 @@ class AskBlockUpdate(AbstractMessage):
 
 
 @final
-class AskFuseUpdate(AbstractMessage):
+class AskFuseUpdate(AbstractSummable):
     """Ask a site with paired patients to train the fused model. Tensors: its state.
 
     Args:
@@ -137,6 +125,7 @@ class AskFuseUpdate(AbstractMessage):
     """
 
     kind: ClassVar[str] = "train.fuse"
+    OWN: ClassVar[frozenset[str]] = frozenset({"modalities"})
     agreement: Agreement
     modalities: tuple[str, ...]
     round: int = Field(ge=1)
@@ -144,7 +133,7 @@ class AskFuseUpdate(AbstractMessage):
 
 
 @final
-class AskGrams(AbstractMessage):
+class AskGrams(AbstractSummable):
     """Ask what the linear layers of a trained block are fed. Tensors: the block's whole state.
 
     Args:
@@ -157,7 +146,7 @@ class AskGrams(AbstractMessage):
 
 
 @final
-class AskReport(AbstractMessage):
+class AskReport(AbstractSummable):
     """Ask a site to evaluate. Tensors: the blocks it can use and, if there is one, the fused model.
 
     What the merge works with is among them: the weights of modalities and, if heads merge by
@@ -170,6 +159,7 @@ class AskReport(AbstractMessage):
     """
 
     kind: ClassVar[str] = "evaluate.model"
+    OWN: ClassVar[frozenset[str]] = frozenset({"modalities"})
     agreement: Agreement
     modalities: tuple[str, ...]
     with_fused: bool = False
@@ -199,8 +189,9 @@ class ModalityOffer(Component):
 class Offer(AbstractMessage):
     """What a site holds.
 
-    Reveals to the server: the site's name, its modalities and their feature names, and
-    numbers of patients rounded down to tens. Nothing of any patient.
+    Reveals to the server: the site's name, its modalities and their feature names, numbers of
+    patients rounded down to tens, and of which sets of modalities there are enough patients to
+    score models on. Nothing of any patient.
 
     Args:
         site: Name of the site.
@@ -209,6 +200,9 @@ class Offer(AbstractMessage):
         modalities: What it holds.
         paired_patients: Training patients with more than one modality, rounded down to tens.
         paired: Whether there is any such patient.
+        test_groups: The sets of modalities that enough test patients hold for their scores to leave
+            the site (`evaluation.smallest-count`).
+        validation_groups: Likewise, of validation patients.
     """
 
     kind: ClassVar[str] = "offer"
@@ -218,23 +212,36 @@ class Offer(AbstractMessage):
     modalities: dict[str, ModalityOffer]
     paired_patients: int = Field(ge=0)
     paired: bool
+    test_groups: tuple[tuple[str, ...], ...] = ()
+    validation_groups: tuple[tuple[str, ...], ...] = ()
 
 
 @final
 class Statistics(AbstractMessage):
-    """Sums over a site's training patients. Tensors: of `FeatureStatistics`, `OutcomeStatistics`.
+    """Sums over a site's training patients. Tensors: of `FeatureStatistics`.
 
     Reveals to the server: per feature the number of measured values, their sum and sum of
-    squares. With outcomes: how many patients there are; how many are in each class, or have
-    each label, or the event; for survival, two histograms of times, of the events and of those
-    who left without one. Their bins are 1 % wide: where few patients share a bin, that is nearly
-    each patient's follow-up time. Nothing is sent if fewer than two have the modality. To the
-    other sites: what all sites' sums come to, as means, spreads, time bins and base rates; over
-    one site, they are this site's own.
+    squares. Nothing is sent if fewer than two have the modality. To the other sites: what all
+    sites' sums come to, as means and spreads; over one site, they are this site's own.
     """
 
     kind: ClassVar[str] = "statistics"
     modality: str
+
+
+@final
+class Outcomes(AbstractMessage):
+    """Counts of a site's training patients. Tensors: of `OutcomeStatistics`.
+
+    Reveals to the server: how many patients there are; how many are in each class, or have each
+    label, or the event; for survival, two histograms of times, of the events and of those who
+    left without one. Their bins are 1 % wide: where few patients share a bin, that is nearly
+    each patient's follow-up time. Nothing is sent if there are fewer than two. To the other
+    sites: what all sites' counts come to, as time bins and base rates; over one site, they are
+    this site's own.
+    """
+
+    kind: ClassVar[str] = "outcomes"
 
 
 @final
@@ -273,6 +280,46 @@ class Progress(AbstractMessage):
                 f"{sender} sent a loss that is not finite. The letter was put aside; lower the learning "
                 "rate, or look for broken values in the data."
             )
+
+    def to_sums(self, *, train_patients: int = 0, shortened: bool = False) -> dict[str, Tensor]:
+        """The same as numbers that add up over sites.
+
+        Args:
+            train_patients: Patients behind the training loss.
+            shortened: Whether the update was longer than the plan allows.
+        """
+        last = self.train_losses[-1] if self.train_losses else 0.0
+        summed = {
+            "validation_loss": self.validation_loss,
+            "validation_patients": self.validation_patients,
+            "validation_ranked": self.validation_score * self.validation_pairs,
+            "validation_pairs": self.validation_pairs,
+            "train_loss": last * train_patients,
+            "train_patients": train_patients,
+            "shortened": shortened,
+        }
+        return {name: torch.tensor(float(value), dtype=torch.float64) for name, value in summed.items()}
+
+    @classmethod
+    def from_sums(cls, sums: Mapping[str, Tensor]) -> "Progress":
+        """Read what the numbers of all sites come to, as if one site had all their patients.
+
+        Raises:
+            ProtocolError: If no faithful numbers come to that.
+        """
+        numbers = {name: float(value) for name, value in sums.items()}
+        pairs, trained = numbers["validation_pairs"], numbers["train_patients"]
+        plain = {
+            "validation_loss": numbers["validation_loss"],
+            "validation_patients": round(numbers["validation_patients"]),
+            "validation_pairs": pairs,
+            "validation_score": numbers["validation_ranked"] / pairs if pairs else 0.5,
+            "train_losses": (numbers["train_loss"] / trained,) if trained else (),
+        }
+        try:
+            return cls.model_validate(plain)
+        except ValidationError as error:
+            raise explain(error, where="The sum of all sites' losses", kind=ProtocolError) from error
 
 
 @final
@@ -384,35 +431,8 @@ class Refusal(AbstractMessage):
     public: str
 
 
-QUESTIONS = (AskOffer, AskStatistics, AskBlockUpdate, AskFuseUpdate, AskGrams, AskReport)
-ANSWERS = (Offer, Statistics, Progress, Update, Grams, SiteReport, Refusal)
-CARRY_TENSORS = frozenset({Statistics.kind, Update.kind, Grams.kind})
-
-
-def check_tensors(
-    letter: Letter, declared: Mapping[str, tuple[torch.Size, torch.dtype]], *, sender: str
-) -> None:
-    """Refuse tensors that were not declared, are missing, or are of another form or not finite.
-
-    Raises:
-        ProtocolError: Naming the sender and the first tensor that does not fit.
-    """
-    missing, extra = set(declared) - set(letter.tensors), set(letter.tensors) - set(declared)
-    if missing or extra:
-        raise ProtocolError(
-            f"{sender} sent a letter '{letter.kind}' with tensors {sorted(letter.tensors)} where "
-            f"{sorted(declared)} were declared. The letter was put aside; run the same code at both ends."
-        )
-    for name, (shape, dtype) in declared.items():
-        tensor = letter.tensors[name]
-        if tensor.shape != shape or tensor.dtype != dtype:
-            raise ProtocolError(
-                f"{sender} sent tensor '{name}' of shape {tuple(tensor.shape)} and type {tensor.dtype} "
-                f"where {tuple(shape)} and {dtype} were declared. The letter was put aside."
-            )
-        if not torch.isfinite(tensor).all():
-            count = int((~torch.isfinite(tensor)).sum())
-            raise ProtocolError(
-                f"{sender} sent tensor '{name}' with {count} of {tensor.numel()} values not finite. The "
-                "letter was put aside; lower the learning rate, or look for broken values in the data."
-            )
+QUESTIONS = (
+    AskOffer, AskStatistics, AskOutcomes, AskBlockUpdate, AskFuseUpdate, AskGrams, AskReport, *SUM_QUESTIONS
+)  # fmt: skip
+ANSWERS = (Offer, Statistics, Outcomes, Progress, Update, Grams, SiteReport, Refusal, *SUM_ANSWERS)
+CARRY_TENSORS = frozenset({Statistics.kind, Outcomes.kind, Update.kind, Grams.kind, MaskedVectors.kind})

@@ -8,7 +8,7 @@ from lego_core.component import Component
 from lego_core.evaluation import EvaluationReport
 from lego_core.hindsight import Hindsight
 from lego_core.mergeability import MergeabilityPair
-from lego_core.protocol import ChartRow
+from lego_core.protocol import ChartRow, Progress
 from lego_core.recommendation import Recommendation
 
 Phase = Literal["offer", "agree", "blocks", "merge", "fuse", "evaluate"]
@@ -52,6 +52,28 @@ class LearningPoint(Component):
     train_loss: float | None = None
     validation_loss: float | None = None
     seconds: float
+
+    @classmethod
+    def of(
+        cls,
+        progress: Progress,
+        *,
+        phase: Literal["blocks", "fuse"],
+        round_number: int,
+        site: str,
+        modality: str,
+    ) -> "LearningPoint":
+        """What a site, or several together, told of a round."""
+        validated = progress.validation_patients
+        return cls(
+            phase=phase,
+            round=round_number,
+            site=site,
+            modality=modality,
+            train_loss=progress.train_losses[-1] if progress.train_losses else None,
+            validation_loss=progress.validation_loss / validated if validated else None,
+            seconds=progress.seconds,
+        )
 
 
 @final

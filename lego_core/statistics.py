@@ -89,6 +89,11 @@ class FeatureStatistics:
             )
         return cls(features, *sums)
 
+    @classmethod
+    def of_nobody(cls, features: tuple[str, ...]) -> "FeatureStatistics":
+        """Sums over no patients: zeros."""
+        return cls(features, *torch.zeros(3, len(features), dtype=torch.float64))
+
     def __add__(self, other: "FeatureStatistics") -> "FeatureStatistics":
         if self.features != other.features:
             pairs = enumerate(zip_longest(self.features, other.features, fillvalue="(none)"), start=1)

@@ -1,18 +1,22 @@
 """What the sites agree on before any training: features, normalisation, time bins, classes."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-import torch
+from torch import Tensor
 
-from lego_core.errors import LegoError, RunError
+from lego_core.errors import RunError
+from lego_core.letters import Letter
 from lego_core.plan import RunPlan
-from lego_core.protocol import Agreement, AskStatistics, Statistics
+from lego_core.protocol import Agreement, AskOutcomes, AskStatistics, Outcomes, Statistics
 from lego_core.records import ModalitySchema
 from lego_core.run_report import LeftOut
+from lego_core.run_sums import outcomes_form, statistics_form
 from lego_core.statistics import FeatureStatistics, Normalisation, OutcomeStatistics
-from server.exchange import Answer, Exchange, Question
+from server.asked import Asked, Office, Opened
+from server.exchange import Exchange
 from server.participants import Participant
 
 
@@ -29,8 +33,12 @@ class Agreed:
     members: dict[str, list[Participant]]
 
 
-def agree(participants: Sequence[Participant], *, plan: RunPlan, exchange: Exchange) -> Agreed:
+def agree(
+    participants: Sequence[Participant], *, plan: RunPlan, exchange: Exchange, office: Office
+) -> Agreed:
     """Settle schemas from the offers, then normalisation and task from federated sums.
+
+    A modality whose sites are too few for the plan's secure sum is left out, if the plan says so.
 
     Raises:
         RunError: If a modality has too few sites that train it.
@@ -42,12 +50,45 @@ def agree(participants: Sequence[Participant], *, plan: RunPlan, exchange: Excha
         holders = [one for one in participants if one.holds(modality)]
         trainers = [one for one in holders if one.trains_block(modality, plan)]
         _check_enough(modality, trainers, plan)
+        if _stays_local(modality, trainers, plan=plan, exchange=exchange):
+            continue
         schemas[modality] = _agreed_schema(modality, trainers, holders=holders, plan=plan)
         members[modality] = [
             one for one in holders if _fits(one, modality, schemas[modality], plan=plan, exchange=exchange)
         ]
         _check_enough(modality, [one for one in members[modality] if one in trainers], plan)
-    return _ask_for_sums(schemas, members, plan=plan, exchange=exchange)
+    if not schemas:
+        raise RunError(
+            f"Every modality of plan '{plan.name}' stays at its sites, since each has too few of them for a "
+            "sum. Invite more sites."
+        )
+    return _ask_for_sums(schemas, members, plan=plan, exchange=exchange, office=office)
+
+
+def _stays_local(
+    modality: str, trainers: Sequence[Participant], *, plan: RunPlan, exchange: Exchange
+) -> bool:
+    """Whether a modality takes no part, since a sum over its sites would show too much of each.
+
+    Raises:
+        RunError: If it would, and the plan does not go on without it.
+    """
+    terms = plan.privacy.sum_terms
+    if terms is None or len(trainers) >= terms.fewest:
+        return False
+    reason = (
+        f"Modality '{modality}' is trained by {len(trainers)} sites, and a secure sum of this plan needs "
+        f"{terms.fewest} (keys privacy.min-survivors and privacy.max-corrupt)"
+    )
+    if terms.too_few == "refuse":
+        raise RunError(
+            f"{reason}: from fewer, too much of each could be told. Invite more sites, take the modality out "
+            "of the plan, or set privacy.too-few to 'keep-local' to go on without it."
+        )
+    for one in trainers:
+        left = f"{reason}, so it stays at its sites. Nothing of it was asked."
+        exchange.log.leave_out(LeftOut(site=one.site, phase="agree", round=0, modality=modality, reason=left))
+    return True
 
 
 def _agreed_schema(
@@ -111,62 +152,67 @@ def _ask_for_sums(
     *,
     plan: RunPlan,
     exchange: Exchange,
+    office: Office,
 ) -> Agreed:
-    questions: list[Question] = []
-    for modality, schema in schemas.items():
-        for one in members[modality]:
-            if one.trains_block(modality, plan):
-                first = all(question.site != one.site for question in questions)
-                ask = AskStatistics(modality=modality, schema_of_group=schema, with_outcomes=first)
-                questions.append(Question(one.node_id, one.site, ask.letter(), modality))
-    answers = exchange.ask(
-        questions, timeout_seconds=plan.participation.round_seconds, doing={"phase": "agree", "round": 0}
-    )
-    features: dict[str, list[FeatureStatistics]] = {modality: [] for modality in schemas}
-    outcomes: list[OutcomeStatistics] = []
-    for answer in answers:
-        modality = answer.question.about
-        try:
-            own_features, own_outcomes = _read_sums(answer, schemas[modality], plan)
-        except LegoError as error:
-            exchange.log.leave_out(
-                LeftOut(
-                    site=answer.question.site, phase="agree", round=0, modality=modality,
-                    declined=answer.declined, reason=error.public,
-                )
-            )  # fmt: skip
-            members[modality] = [one for one in members[modality] if one.site != answer.question.site]
-            continue
-        features[modality].append(own_features)
-        outcomes.append(own_outcomes)
+    forms = {modality: statistics_form(modality, schema) for modality, schema in schemas.items()}
+    asked = [
+        Asked(
+            one,
+            AskStatistics(modality=modality, schema_of_group=schemas[modality]),
+            groups=(form.group,),
+            about=modality,
+            read=partial(_read_features, features=schemas[modality].features),
+        )
+        for modality, form in forms.items()
+        for one in members[modality]
+        if one.trains_block(modality, plan)
+    ]
+    sums, closed = office.add_up({form.group: form for form in forms.values()}, asked, phase="agree")
     normalisations = {}
-    for modality, parts in features.items():
-        _check_enough(modality, parts, plan)
-        normalisations[modality] = sum(parts[1:], start=parts[0]).normalisation()
+    for modality, form in forms.items():
+        there = sums[form.group].sites if form.group in sums else ()
+        if form.group not in closed:
+            _check_enough(modality, there, plan)
+        numbers = _opened(form.group, sums, closed)
+        features = FeatureStatistics.from_tensors(numbers, features=schemas[modality].features)
+        normalisations[modality] = features.normalisation()
+        members[modality] = [
+            one for one in members[modality] if one.site in there or not one.trains_block(modality, plan)
+        ]
         sites = [one.site for one in members[modality]]
         agreed = {"modality": modality, "features": schemas[modality].num_features, "sites": sites}
         exchange.log.write("agreed", agreed)
-    task = plan.task.agree(sum(outcomes[1:], start=outcomes[0]))
+    counted = {one.member.site: one.member for one in asked if one.member in members[one.about]}
+    task = plan.task.agree(_count_outcomes(list(counted.values()), plan=plan, office=office))
     return Agreed(Agreement(schemas=schemas, task=task), normalisations, members)
 
 
-def _read_sums(
-    answer: Answer, schema: ModalitySchema, plan: RunPlan
-) -> tuple[FeatureStatistics, OutcomeStatistics]:
-    if answer.letter is None:
-        raise RunError(answer.reason)
-    Statistics.read(answer.letter)
-    nobody = torch.zeros(0, len(plan.task.outcome_columns))
-    like = plan.task.count_outcomes(nobody)
-    tensors = answer.letter.tensors
-    names = set(like.to_tensors())
-    of_features = {name: tensor for name, tensor in tensors.items() if name not in names}
-    of_outcomes = {name: tensor for name, tensor in tensors.items() if name in names}
-    asked = AskStatistics.read(answer.question.letter).with_outcomes
-    return (
-        FeatureStatistics.from_tensors(of_features, features=schema.features),
-        OutcomeStatistics.from_tensors(of_outcomes, like=like) if asked else like,
-    )
+def _count_outcomes(counted: Sequence[Participant], *, plan: RunPlan, office: Office) -> OutcomeStatistics:
+    """The outcomes of every site's training patients, each site counted once, whatever it holds."""
+    form, nobody = outcomes_form(plan.task), plan.task.count_nobody()
+    asked = [
+        Asked(one, AskOutcomes(), groups=(form.group,), read=partial(_read_outcomes, like=nobody))
+        for one in counted
+    ]
+    sums, closed = office.add_up({form.group: form}, asked, phase="agree")
+    return OutcomeStatistics.from_tensors(_opened(form.group, sums, closed), like=nobody)
+
+
+def _opened(group: str, sums: Mapping[str, Opened], closed: Mapping[str, str]) -> dict[str, Tensor]:
+    if group not in sums:
+        reason = closed.get(group, "no site gave numbers for it; see who was left out and why.")
+        raise RunError(f"The sites could not agree, since there is no sum '{group}': {reason}")
+    return sums[group].numbers.numbers
+
+
+def _read_features(letter: Letter, *, features: tuple[str, ...]) -> dict[str, Tensor]:
+    Statistics.read(letter)
+    return FeatureStatistics.from_tensors(letter.tensors, features=features).to_tensors()
+
+
+def _read_outcomes(letter: Letter, *, like: OutcomeStatistics) -> dict[str, Tensor]:
+    Outcomes.read(letter)
+    return OutcomeStatistics.from_tensors(letter.tensors, like=like).to_tensors()
 
 
 def _check_enough(modality: str, there: Sequence[object], plan: RunPlan) -> None:

@@ -9,7 +9,8 @@ from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from lego_core.errors import LegoError, ProtocolError
-from lego_core.protocol import Letter, Refusal
+from lego_core.letters import Letter
+from lego_core.protocol import Refusal
 from server.run_log import RunLog
 
 POLL_SECONDS = 0.1

@@ -4,21 +4,27 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import final
 
-from lego_core.assemble import Ingredients, build_block, build_fuse, build_merge, build_models
+from lego_core.assemble import Ingredients, build_block, build_fuse, build_merge
 from lego_core.block import LegoBlock
-from lego_core.errors import LegoError, RunError
+from lego_core.errors import RunError
 from lego_core.evaluation import EvaluationReport, ModelSet, pool
 from lego_core.mergeability import MergeabilityPair, forecast
 from lego_core.plan import RunPlan
-from lego_core.protocol import Agreement, AskReport, SiteReport
-from lego_core.run_report import LeftOut, SiteCharts
+from lego_core.protocol import Agreement
+from lego_core.run_report import SiteCharts
 from server.agreement import Agreed, agree
-from server.exchange import Exchange, Question
+from server.asked import Office
+from server.exchange import Exchange
+from server.gathered import Collector
 from server.grams import gather_grams
 from server.learner import Learner
+from server.open_updates import OpenUpdates
 from server.participants import Participant, gather
-from server.rounds import Phase, Rounds
-from server.site_reports import read_report
+from server.rounds import Rounds
+from server.scoring import Scoring
+from server.summed_updates import SummedUpdates
+from server.sums import SumOffice
+from server.training_questions import TrainingPhase, TrainingQuestions
 
 
 @final
@@ -29,11 +35,13 @@ class FederatedRun:
         plan: What to do.
         exchange: How to reach the sites.
         folder: Where finished rounds are kept.
+        office: Who adds up what the sites give.
     """
 
-    def __init__(self, plan: RunPlan, exchange: Exchange, folder: Path) -> None:
+    def __init__(self, plan: RunPlan, exchange: Exchange, folder: Path, *, office: Office) -> None:
         self.plan = plan
         self.exchange = exchange
+        self.office = office
         self.folder = folder
         self.participants: list[Participant] = []
         self.learners: list[Learner] = []
@@ -48,7 +56,9 @@ class FederatedRun:
         """What the sites agreed on; asks them the first time."""
         if self._agreed is None:
             self.participants = gather(self.exchange, self.plan)
-            self._agreed = agree(self.participants, plan=self.plan, exchange=self.exchange)
+            self._agreed = agree(
+                self.participants, plan=self.plan, exchange=self.exchange, office=self.office
+            )
         return self._agreed
 
     @property
@@ -104,31 +114,18 @@ class FederatedRun:
 
     def evaluate(self, models: ModelSet) -> EvaluationReport:
         """Have every site score every model and subset of modalities it can, and pool the scores."""
-        exchange, agreed, log = self.exchange, self.agreed, self.exchange.log
-        questions = [self._ask_report(one, models) for one in self.participants if self._held(one)]
-        asked = [[question.site, ""] for question in questions]
+        agreed, log = self.agreed, self.exchange.log
+        members = [(one, held) for one in self.participants if (held := self._held(one))]
+        asked = [[one.site, ""] for one, _ in members]
         log.write("round-started", {"phase": "evaluate", "round": 1, "rounds": 1, "asked": asked})
-        answers = exchange.ask(
-            questions,
-            timeout_seconds=self.plan.participation.round_seconds,
-            doing={"phase": "evaluate", "round": 1},
-        )
-        reports: dict[str, SiteReport] = {}
-        for answer in answers:
-            try:
-                reports[answer.question.site] = read_report(answer, plan=self.plan)
-            except LegoError as error:
-                log.leave_out(
-                    LeftOut(
-                        site=answer.question.site, phase="evaluate", round=1, declined=answer.declined,
-                        reason=error.public,
-                    )
-                )  # fmt: skip
-        if not reports:
-            raise RunError("No site could evaluate the models. See who was left out and why.")
-        self.charts = [SiteCharts(site=site, rows=reports[site].charts) for site in sorted(reports)]
-        log.write("evaluated", {"sites": sorted(reports)})
-        return pool(reports, metric=agreed.agreement.task.metric, best_block=self._best_block())
+        scoring = Scoring(self.plan, agreed.agreement, members, models)
+        if isinstance(self.office, SumOffice):
+            scored = scoring.unseen(self.office)
+        else:
+            scored = scoring.in_the_open(self.exchange)
+        self.charts = scored.charts
+        log.write("evaluated", {"sites": sorted({site for sites in scored.reports for site in sites})})
+        return pool(scored.reports, metric=agreed.agreement.task.metric, best_block=self._best_block())
 
     def _best_block(self) -> str:
         """The block that ranks the sites' validation patients best.
@@ -145,24 +142,22 @@ class FederatedRun:
         if plan.merging.needs_grams:
             members = {learner.name: learner.members for learner in self.learners}
             grams = gather_grams(
-                blocks, members, agreement=self.agreed.agreement, plan=plan, exchange=self.exchange
+                blocks, members, agreement=self.agreed.agreement, plan=plan, office=self.office
             )
         scores = {learner.name: learner.best_score for learner in self.learners}
         return Ingredients(self.learners[0].start, grams, scores)
 
-    def _train(self, learners: list[Learner], *, phase: Phase) -> None:
+    def _train(self, learners: list[Learner], *, phase: TrainingPhase) -> None:
         self.learners += learners
-        Rounds(self.plan, self.exchange, self.folder, self.agreed.agreement, phase).run(learners)
+        questions = TrainingQuestions(self.plan, self.agreed.agreement, phase)
+        Rounds(questions, self._collector(questions), self.exchange.log, self.folder).run(learners)
+
+    def _collector(self, questions: TrainingQuestions) -> Collector:
+        """Who gathers updates: unseen where the plan says so."""
+        if isinstance(self.office, SumOffice):
+            return SummedUpdates(questions, self.office)
+        return OpenUpdates(questions, self.exchange)
 
     def _held(self, one: Participant) -> tuple[str, ...]:
         """The modalities that a site holds in the agreed form."""
         return tuple(name for name, members in self.agreed.members.items() if one in members)
-
-    def _ask_report(self, one: Participant, models: ModelSet) -> Question:
-        held, agreement = self._held(one), self.agreed.agreement
-        question = AskReport(agreement=agreement, modalities=held, with_fused=models.fused is not None)
-        needed = build_models(self.plan, agreement, held, with_fused=models.fused is not None)
-        state = models.state_dict()
-        return Question(
-            one.node_id, one.site, question.letter({name: state[name] for name in needed.state_dict()})
-        )

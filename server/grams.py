@@ -2,13 +2,17 @@
 
 from collections.abc import Mapping, Sequence
 
+from torch import Tensor
+
 from lego_core.block import LegoBlock
-from lego_core.errors import LegoError, RunError
+from lego_core.errors import RunError
 from lego_core.gram import GramStatistics
+from lego_core.letters import Letter
 from lego_core.plan import RunPlan
 from lego_core.protocol import Agreement, AskGrams, Grams
-from lego_core.run_report import LeftOut
-from server.exchange import Answer, Exchange, Question
+from lego_core.run_sums import grams_form
+from lego_core.sum_forms import SumForm, tensor_hashes
+from server.asked import Asked, Office
 from server.participants import Participant
 
 
@@ -18,7 +22,7 @@ def gather_grams(
     *,
     agreement: Agreement,
     plan: RunPlan,
-    exchange: Exchange,
+    office: Office,
 ) -> dict[str, GramStatistics]:
     """Ask the members of every block for their sums, and add up those that can be read, by modality.
 
@@ -27,43 +31,40 @@ def gather_grams(
     Raises:
         RunError: If fewer sites answer for a block than the plan asks for.
     """
-    asked = [(block, site) for block in blocks for site in members[block.modality]]
-    questions = []
-    for block, site in asked:
-        question = AskGrams(agreement=agreement, modality=block.modality)
-        letter = question.letter(block.state_dict())
-        questions.append(Question(site.node_id, site.site, letter, block.modality))
-    answers = exchange.ask(
-        questions, timeout_seconds=plan.participation.round_seconds, doing={"phase": "merge", "round": 0}
-    )
-    usable: dict[str, list[GramStatistics]] = {block.modality: [] for block in blocks}
-    for (block, site), answer in zip(asked, answers, strict=True):
-        try:
-            usable[block.modality].append(_read(answer, like=GramStatistics.of_nobody(block.trunk)))
-        except LegoError as error:
-            exchange.log.leave_out(
-                LeftOut(
-                    site=site.site, phase="merge", round=0, modality=block.modality,
-                    declined=answer.declined, reason=error.public,
-                )
-            )  # fmt: skip
-    for modality, sums in usable.items():
-        _check_enough(modality, len(sums), plan)
-    return {modality: sum(sums[1:], start=sums[0]) for modality, sums in usable.items()}
+    forms = {block.modality: grams_form(block.modality, block.trunk) for block in blocks}
+    asked = [
+        _ask(block, one, forms[block.modality], agreement)
+        for block in blocks
+        for one in members[block.modality]
+    ]
+    sums, closed = office.add_up({form.group: form for form in forms.values()}, asked, phase="merge")
+    grams = {}
+    for block in blocks:
+        group = forms[block.modality].group
+        summed = sums.get(group)
+        _check_enough(block.modality, len(summed.sites) if summed else 0, plan, because=closed.get(group, ""))
+        if summed:
+            like = GramStatistics.of_nobody(block.trunk)
+            grams[block.modality] = GramStatistics.from_tensors(summed.numbers.numbers, like=like)
+    return grams
 
 
-def _read(answer: Answer, *, like: GramStatistics) -> GramStatistics:
-    if answer.letter is None:
-        raise RunError(answer.reason)
-    Grams.read(answer.letter)
-    return GramStatistics.from_tensors(answer.letter.tensors, like=like)
+def _ask(block: LegoBlock, one: Participant, form: SumForm, agreement: Agreement) -> Asked:
+    state, like = block.state_dict(), GramStatistics.of_nobody(block.trunk)
+
+    def read(letter: Letter) -> dict[str, Tensor]:
+        Grams.read(letter)
+        return GramStatistics.from_tensors(letter.tensors, like=like).to_tensors()
+
+    question = AskGrams(agreement=agreement, modality=block.modality, weights=tensor_hashes(state))
+    return Asked(one, question, (form.group,), tensors=state, about=block.modality, read=read)
 
 
-def _check_enough(modality: str, there: int, plan: RunPlan) -> None:
+def _check_enough(modality: str, there: int, plan: RunPlan, *, because: str = "") -> None:
     smallest = plan.participation.smallest_group
     if there < smallest:
         raise RunError(
             f"The merge of plan '{plan.name}' works with Gram matrices; {there} sites gave theirs of block "
             f"'{modality}' and the plan asks for {smallest} (key participation.smallest-group). See who was "
-            "left out and why, or merge by a method that needs none, such as 'slerp'."
+            f"left out and why, or merge by a method that needs none, such as 'slerp'. {because}"
         )

@@ -12,8 +12,7 @@ from lego_core.block import LegoBlock
 from lego_core.exchangeable import exchanged, parts
 from lego_core.fuse import LegoFuse
 from lego_core.plan import RunPlan
-from lego_core.privacy import ProtectedUpdate
-from lego_core.protocol import Letter, Progress, Update
+from lego_core.protocol import Progress
 from lego_core.update import BlockUpdate, to_named, to_vector
 from server.participants import Participant
 
@@ -91,15 +90,6 @@ class Learner:
         """Whose weights the model holds."""
         return (self.model.modality,) if isinstance(self.model, LegoBlock) else self.model.modalities
 
-    def absorb(self, letters: Sequence[Letter], *, parts_of_own: Sequence[str] | None = None) -> None:
-        """Aggregate checked updates, part by part, in the order in which they are given.
-
-        Args:
-            parts_of_own: The parts to aggregate; all if not given.
-        """
-        for part in parts_of_own or parts(self.model):
-            self.move(part, reveal_part(self.model, part, letters, self.plan))
-
     def move(self, part: str, updates: Sequence[BlockUpdate]) -> None:
         """Move one part of the model by what the sites learned."""
         if not updates:
@@ -128,21 +118,3 @@ class Learner:
     def state_for(self, modalities: Sequence[str]) -> dict[str, Tensor]:
         """What a site with these modalities needs, and no more."""
         return self.model_for(modalities).state_dict()
-
-
-def reveal_part(
-    model: LegoBlock | LegoFuse, part: str, letters: Sequence[Letter], plan: RunPlan
-) -> list[BlockUpdate]:
-    """What may be read of one part of the sites' updates, under the privacy plan.
-
-    A site that lacks a modality sends nothing for its block, and takes no part in it.
-    """
-    own = exchanged(model)
-    like = {name: own[name] for name in parts(model)[part]}
-    wanted = plan.privacy.declared(like)
-    protected = [
-        ProtectedUpdate({name: letter.tensors[name] for name in wanted}, Update.read(letter).weight)
-        for letter in letters
-        if wanted.keys() <= letter.tensors.keys()
-    ]
-    return plan.privacy.reveal(protected, like) if protected else []

@@ -1,56 +1,63 @@
-"""What every privacy plan promises: both halves of what happens to an update."""
+"""What every privacy plan promises."""
 
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import Literal
 
-import torch
-from torch import Tensor
+import numpy as np
+from pydantic import Field
 
 from lego_core.component import Component
-from lego_core.update import BlockUpdate
 
-Declared = dict[str, tuple[torch.Size, torch.dtype]]
+FEWEST_IN_A_SUM = 3  # of two sites, each would learn the other's numbers from the sum
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ProtectedUpdate:
-    """The only form in which an update may leave a site.
+class SumTerms(Component):
+    """How sites add their numbers up unseen.
 
     Args:
-        tensors: What the server receives, by name; just what `declared` lists.
-        weight: How many patients stand behind it, as far as the server may know.
+        clip_norm: Largest L2 norm of a site's update, per part of a model; a longer one is shortened to it.
+        weight_cap: Most patients a site may train on; it decides how finely updates are written.
+        max_corrupt: How many sites may work with the coordinator before anybody's numbers are seen.
+        min_survivors: Fewest sites whose sum may be opened.
+        too_few: What becomes of a part of a model to which fewer sites contribute than that:
+            `refuse` ends the run; `keep-local` goes on without it.
+
+    Source:
+        Bonawitz et al. "Practical Secure Aggregation for Privacy-Preserving Machine Learning."
+        CCS 2017. doi:10.1145/3133956.3133982. Here with signed keys and confirmed survivors.
     """
 
-    tensors: Mapping[str, Tensor]
-    weight: float
+    clip_norm: float = Field(default=16.0, gt=0)
+    weight_cap: int = Field(default=1000, ge=1)
+    max_corrupt: int = Field(default=0, ge=0)
+    min_survivors: int = Field(default=FEWEST_IN_A_SUM, ge=FEWEST_IN_A_SUM)
+    too_few: Literal["refuse", "keep-local"] = "refuse"
+
+    @property
+    def fewest(self) -> int:
+        """Fewest sites whose sum may be opened: two at least must be honest."""
+        return max(self.min_survivors, self.max_corrupt + 2)
+
+    @property
+    def clip(self) -> str:
+        """The longest norm as a session writes it: a float32, in hexadecimal."""
+        return float(np.float32(self.clip_norm)).hex()
 
 
 class AbstractPrivacy(Component):
-    """A privacy plan: what a site does to an update, and what the server may read of it.
-
-    `like` are the tensors that are trained, by name; an update holds as many parameters
-    as they do.
-    """
+    """A privacy plan: what the server may see of a site, and how far patients are hidden in it."""
 
     @property
     @abstractmethod
-    def shows_individual_updates(self) -> bool:
-        """Whether the server sees each site's update, or only their sum."""
+    def sum_terms(self) -> SumTerms | None:
+        """How numbers are summed unseen; None where they travel as they are."""
 
     @property
     @abstractmethod
     def claim(self) -> str:
         """What this plan does and does not protect, in whole sentences, for the report."""
 
-    @abstractmethod
-    def declared(self, like: Mapping[str, Tensor]) -> Declared:
-        """Names, shapes and types of all that leaves a site, known before any training."""
-
-    @abstractmethod
-    def protect(self, update: BlockUpdate, like: Mapping[str, Tensor]) -> ProtectedUpdate:
-        """At the site: make an update fit to leave."""
-
-    @abstractmethod
-    def reveal(self, updates: Sequence[ProtectedUpdate], like: Mapping[str, Tensor]) -> list[BlockUpdate]:
-        """At the server: what may be aggregated."""
+    @property
+    def shows_individual_updates(self) -> bool:
+        """Whether the server sees each site's update, or only their sum."""
+        return self.sum_terms is None

@@ -4,6 +4,7 @@ from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -119,6 +120,10 @@ class AbstractTask(Component):
             PlanError: If the group cannot learn this task from these patients.
             ShapeError: If the statistics were counted for another task.
         """
+
+    def count_nobody(self) -> OutcomeStatistics:
+        """Counts over no patients: zeros, of the sizes that this task has."""
+        return self.count_outcomes(torch.zeros(0, len(self.outcome_columns)))
 
     def summarise(self, cohort: Cohort) -> OutcomeStatistics:
         """Count the outcomes of a cohort's training patients.

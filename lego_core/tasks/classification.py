@@ -129,7 +129,7 @@ class Classification(AbstractTask):
 
     def agree(self, statistics: OutcomeStatistics) -> "Classification":
         """The task with its base rates, once every class is known to occur somewhere."""
-        check_statistics(statistics, like=self.count_outcomes(torch.zeros(0, 1)), task=self.kind)
+        check_statistics(statistics, like=self.count_nobody(), task=self.kind)
         absent = [name for name, count in zip(self.classes, statistics.counts, strict=True) if count < 0.5]
         if absent:
             names = ", ".join(f"'{name}'" for name in absent)

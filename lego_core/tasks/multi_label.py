@@ -101,9 +101,7 @@ class MultiLabel(AbstractTask):
 
     def agree(self, statistics: OutcomeStatistics) -> "MultiLabel":
         """The task with its base rates, once every label is known to be yes for some and no for others."""
-        check_statistics(
-            statistics, like=self.count_outcomes(torch.zeros(0, len(self.labels))), task=self.kind
-        )
+        check_statistics(statistics, like=self.count_nobody(), task=self.kind)
         rarer = torch.minimum(statistics.counts, statistics.num_patients - statistics.counts)
         alike = [name for name, count in zip(self.labels, rarer, strict=True) if count < 0.5]
         if alike:

@@ -153,7 +153,7 @@ class Survival(AbstractTask):
 
     def agree(self, statistics: OutcomeStatistics) -> "Survival":
         """Set the edges to quantiles of event times, unless the plan set them; and the base rates."""
-        check_statistics(statistics, like=self.count_outcomes(torch.zeros(0, 2)), task=self.kind)
+        check_statistics(statistics, like=self.count_nobody(), task=self.kind)
         edges = self.bin_edges_days or statistics.event_time_quantiles(self.num_bins)
         base_logits = tuple(statistics.hazards(edges).logit().tolist())
         return self.model_copy(update={"bin_edges_days": edges, "base_logits": base_logits})

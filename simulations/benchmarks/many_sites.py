@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from lego_core.component import Component
 from lego_core.privacy.fsa1.descriptor import SessionDescriptor
 from lego_core.privacy.fsa1.fixed_point import fraction_bits, from_fixed_point, to_fixed_point
-from lego_core.privacy.fsa1.limits import Expected, SiteLimits
+from lego_core.privacy.fsa1.limits import SiteLimits
 from lego_core.privacy.fsa1.neighbours import EVERYBODY, circle_size, threshold
 from lego_core.privacy.fsa1.server import ServerSession
 from lego_core.privacy.fsa1.site import SiteSession
@@ -101,9 +101,8 @@ class _Session:
             schema_sha256=NOTHING, task_sha256=NOTHING, roster_sha256=NOTHING, nonce=secrets.token_hex(32),
             deadline=int(time.time()) + 3600,
         )  # fmt: skip
-        expected = Expected(**{key: getattr(self.described, key) for key in Expected.model_fields})
         SiteLimits(semi_honest_server=True).check(
-            self.described, expected=expected, site=names[0], roster=frozenset(names), now=int(time.time())
+            self.described, site=names[0], roster=frozenset(names), now=int(time.time())
         )
         self.sites = {
             place: SiteSession(

@@ -76,9 +76,13 @@ def test_the_list_of_letters_is_closed() -> None:
     answers = {kind.kind for kind in protocol.ANSWERS}
 
     assert questions == {
-        "query.offer", "query.statistics", "train.block", "train.fuse", "query.grams", "evaluate.model",
+        "query.offer", "query.statistics", "query.outcomes", "train.block", "train.fuse", "query.grams",
+        "evaluate.model", "query.sum_keys", "query.sum_shares", "query.sum_confirm", "query.sum_open",
     }  # fmt: skip
-    assert answers == {"offer", "statistics", "progress", "update", "grams", "site-report", "refusal"}
+    assert answers == {
+        "offer", "statistics", "outcomes", "progress", "update", "grams", "site-report", "refusal",
+        "sum-keys", "sum-shares", "masked-vectors", "sum-confirmations", "sum-opening",
+    }  # fmt: skip
 
 
 def test_every_answer_says_what_it_reveals() -> None:

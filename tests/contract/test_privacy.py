@@ -1,38 +1,15 @@
 """What every privacy plan promises."""
 
 import pytest
-import torch
-from torch import Tensor
+from pydantic import TypeAdapter, ValidationError
 
-from lego_core.privacy import AbstractPrivacy, NoPrivacy
-from lego_core.update import BlockUpdate, to_vector
+from lego_core.privacy import AbstractPrivacy, NoPrivacy, Privacy, SecureSum
 
-PLANS: list[AbstractPrivacy] = [NoPrivacy(kind="no-privacy")]
-LIKE = {"a.weight": torch.zeros(2, 3), "b": torch.zeros(())}
-
-
-def update(seed: int, weight: float) -> BlockUpdate:
-    values = torch.randn(7, generator=torch.Generator().manual_seed(seed))
-    return BlockUpdate(values * weight, weight)
-
-
-@pytest.mark.parametrize("plan", PLANS)
-def test_what_leaves_is_what_was_declared(plan: AbstractPrivacy) -> None:
-    sent = plan.protect(update(0, 5.0), LIKE).tensors
-
-    forms = {name: (tensor.shape, tensor.dtype) for name, tensor in sent.items()}
-    assert forms == plan.declared(LIKE)
-
-
-@pytest.mark.parametrize("plan", PLANS)
-def test_the_server_reads_the_sum_of_what_the_sites_learned(plan: AbstractPrivacy) -> None:
-    updates = [update(0, 5.0), update(1, 3.0), update(2, 8.0)]
-
-    revealed = plan.reveal([plan.protect(one, LIKE) for one in updates], LIKE)
-
-    total, expected = sum(revealed[1:], start=revealed[0]), sum(updates[1:], start=updates[0])
-    assert total.weight == expected.weight
-    torch.testing.assert_close(total.total.float(), expected.total.float(), rtol=1e-5, atol=1e-5)
+PLANS: list[AbstractPrivacy] = [
+    NoPrivacy(kind="no-privacy"),
+    SecureSum(kind="secure-sum"),
+    SecureSum(kind="secure-sum", max_corrupt=2, min_survivors=3),
+]
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -41,19 +18,28 @@ def test_a_plan_says_aloud_what_it_claims(plan: AbstractPrivacy) -> None:
     assert plan.claim.endswith(".")
 
 
-def test_without_privacy_every_update_is_seen_as_it_is() -> None:
-    plan, one = NoPrivacy(kind="no-privacy"), update(4, 2.0)
+@pytest.mark.parametrize("plan", PLANS)
+def test_updates_are_either_shown_or_summed(plan: AbstractPrivacy) -> None:
+    assert plan.shows_individual_updates == (plan.sum_terms is None)
 
-    tensors = plan.protect(one, LIKE).tensors
 
-    assert plan.shows_individual_updates
-    _assert_equal(tensors, one.mean())
+@pytest.mark.parametrize("plan", PLANS)
+def test_no_sum_is_of_fewer_than_three_sites(plan: AbstractPrivacy) -> None:
+    assert plan.sum_terms is None or plan.sum_terms.fewest >= 3
+
+
+def test_of_a_sum_two_sites_at_least_are_honest() -> None:
+    assert SecureSum(kind="secure-sum", max_corrupt=2).fewest == 4
+
+
+def test_sums_of_two_sites_are_refused() -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to 3"):
+        SecureSum(kind="secure-sum", min_survivors=2)
 
 
 def test_nobody_gets_a_plan_without_saying_so() -> None:
-    with pytest.raises(ValueError, match="Field required"):
-        NoPrivacy.model_validate({})
-
-
-def _assert_equal(tensors: dict[str, Tensor], vector: Tensor) -> None:
-    torch.testing.assert_close(to_vector(tensors), vector.float())
+    for kind in (NoPrivacy, SecureSum):
+        with pytest.raises(ValidationError, match="Field required"):
+            kind.model_validate({})
+    with pytest.raises(ValidationError, match="Unable to extract tag"):
+        TypeAdapter(Privacy).validate_python({})

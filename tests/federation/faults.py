@@ -7,7 +7,8 @@ from flwr.app import Message
 from torch import Tensor
 
 from client.records import read_letter, reply_with
-from lego_core.protocol import AbstractMessage, AskBlockUpdate, Letter, Progress, Update
+from lego_core.letters import AbstractMessage, Letter
+from lego_core.protocol import AskBlockUpdate, Progress, Update
 from simulations.in_process import Fault
 
 Answer = Callable[[], Message]

@@ -7,7 +7,7 @@ from flwr.app import Message
 from flwr.common.serde import message_to_proto
 
 from client.records import read_letter
-from lego_core.protocol import AbstractMessage, Letter
+from lego_core.letters import AbstractMessage, Letter
 from simulations.in_process import FIRST_NODE_ID, Fault, InProcessGrid, RunConfig, answer_faithfully
 
 

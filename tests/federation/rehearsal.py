@@ -17,8 +17,8 @@ from lego_core import LegoBlock, LegoMerge
 from lego_core.bundle import ModelBundle
 from lego_core.errors import LegoError
 from lego_core.evaluation import EvaluationReport, PooledScore
+from lego_core.letters import AbstractMessage
 from lego_core.plan import RunPlan
-from lego_core.protocol import AbstractMessage
 from lego_core.records import Cohort
 from lego_core.run_report import LeftOut, RunReport
 from lego_core.split import split_by_patient

@@ -14,12 +14,13 @@ from torch import Tensor
 
 from client.records import read_letter
 from lego_core.errors import RunError
+from lego_core.letters import Letter
 from lego_core.protocol import (
     AskBlockUpdate,
     AskOffer,
+    AskOutcomes,
     AskReport,
     AskStatistics,
-    Letter,
     Offer,
     Progress,
     Refusal,
@@ -308,7 +309,6 @@ BAD_SUMS: dict[str, tuple[Spoil, str]] = {
     "too short": (with_tensors(lambda t: {**t, "total": t["total"][:1]}), "arrived with the sizes"),
     "missing": (with_tensors(lambda t: {k: v for k, v in t.items() if k != "count"}), "the sizes"),
     "undeclared": (with_tensors(lambda t: {**t, "records": torch.ones(2)}), "the sizes"),
-    "no outcomes": (with_tensors(lambda t: {k: v for k, v in t.items() if k != "counts"}), "the sizes"),
 }  # fmt: skip
 
 
@@ -349,6 +349,17 @@ def test_bad_sum_is_refused_by_name_with_its_reason(ill_begun: Rehearsal, name: 
 def test_run_goes_on_with_the_sites_that_began_well(ill_begun: Rehearsal) -> None:
     assert ill_begun.error is None
     assert [summary.asked for summary in ill_begun.report.rounds] == [("clinic-1",)]
+
+
+def test_site_that_miscounts_its_outcomes_is_not_counted(run: Run) -> None:
+    few = with_tensors(lambda t: {name: one for name, one in t.items() if name != "counts"})
+
+    ended = run(clinics_only(hospitals=2, patients=80), at_sites({AskOutcomes: {0: few}}))
+
+    (left,) = ended.left_out("clinic-1")
+    assert ended.error is None
+    assert "arrived with the sizes" in left.reason
+    assert left.phase == "agree"
 
 
 def test_run_without_any_offer_fails_and_tells_the_reasons(run: Run) -> None:

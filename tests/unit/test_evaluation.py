@@ -289,7 +289,7 @@ def row(
 
 
 def pooled(*sites: Sequence[ScoreRow], best_block: str = "a") -> EvaluationReport:
-    reports = {f"site-{number}": SiteReport(scores=tuple(rows)) for number, rows in enumerate(sites)}
+    reports = {(f"site-{number}",): SiteReport(scores=tuple(rows)) for number, rows in enumerate(sites)}
     return pool(reports, metric="AUROC", best_block=best_block)
 
 
@@ -398,8 +398,8 @@ def test_validation_is_pooled_as_test_is_and_apart_from_it():
         row(0.6, 10.0, method="merge", modalities="ab", resampled=[(v + 0.1, 10.0) for v in values]),
     )
     reports = {
-        "x": SiteReport(scores=(), validation=rows, validation_withheld=2),
-        "y": SiteReport(scores=rows),
+        ("x",): SiteReport(scores=(), validation=rows, validation_withheld=2),
+        ("y",): SiteReport(scores=rows),
     }
 
     both = pool(reports, metric="AUROC", best_block="a")
@@ -455,14 +455,14 @@ def test_pairs_are_not_judged_where_no_two_patients_can_be_compared():
 
 def test_withheld_rows_are_added_up():
     reports = {
-        name: SiteReport(scores=(row(0.5, 1.0),), withheld=number) for number, name in enumerate("xyz", 1)
+        (name,): SiteReport(scores=(row(0.5, 1.0),), withheld=number) for number, name in enumerate("xyz", 1)
     }
 
     assert pool(reports, metric="AUROC", best_block="a").withheld == 6
 
 
 def test_order_of_sites_does_not_matter():
-    reports = {f"s{n}": SiteReport(scores=(row(n / 10, n + 1.0),)) for n in range(5)}
+    reports = {(f"s{n}",): SiteReport(scores=(row(n / 10, n + 1.0),)) for n in range(5)}
 
     turned = pool(dict(reversed(reports.items())), metric="AUROC", best_block="a")
 
@@ -470,7 +470,7 @@ def test_order_of_sites_does_not_matter():
 
 
 def test_sites_that_hold_everything_back_leave_a_report_without_scores():
-    reports = {"x": SiteReport(scores=(), withheld=3), "y": SiteReport(scores=(), withheld=1)}
+    reports = {("x",): SiteReport(scores=(), withheld=3), ("y",): SiteReport(scores=(), withheld=1)}
 
     pooled = pool(reports, metric="AUROC", best_block="a")
 

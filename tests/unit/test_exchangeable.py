@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from lego_core import LegoBlock, LegoFuse
 from lego_core.exchangeable import declared, exchanged, parts
-from lego_core.privacy import NoPrivacy
 from lego_core.records import Inputs, Tokens
 
 
@@ -111,6 +110,4 @@ def test_tensors_are_free_of_gradients():
 def test_declared_are_all_exchanged_tensors_as_float32(model):
     shapes: dict[str, Tensor] = exchanged(model)
 
-    assert declared(NoPrivacy(kind="no-privacy"), model) == {
-        name: (tensor.shape, torch.float32) for name, tensor in shapes.items()
-    }
+    assert declared(model) == {name: (tensor.shape, torch.float32) for name, tensor in shapes.items()}

@@ -11,32 +11,45 @@ from hypothesis import strategies as st
 
 from lego_core.encoders import Tabular
 from lego_core.errors import ProtocolError
+from lego_core.letters import AbstractMessage, Letter, check_tensors
 from lego_core.protocol import (
     ANSWERS,
     CARRY_TENSORS,
     QUESTIONS,
-    AbstractMessage,
     Agreement,
     AskBlockUpdate,
     AskFuseUpdate,
     AskGrams,
     AskOffer,
+    AskOutcomes,
     AskReport,
     AskStatistics,
     ChartRow,
     Grams,
-    Letter,
     ModalityOffer,
     Offer,
+    Outcomes,
     Progress,
     Refusal,
     ScoreRow,
     SiteReport,
     Statistics,
     Update,
-    check_tensors,
 )
 from lego_core.records import ModalitySchema
+from lego_core.sum_letters import (
+    AskSumConfirmations,
+    AskSumKeys,
+    AskSumOpening,
+    AskSumShares,
+    Invitation,
+    MaskedVectors,
+    SumConfirmations,
+    SumKeys,
+    SumOpening,
+    SumSets,
+    SumShares,
+)
 from lego_core.tasks import Classification, Survival
 from lego_core.trunk import LatentContract
 
@@ -57,9 +70,13 @@ CHART = ChartRow(
     details={"events": None, "days": [1.5]},
 )
 
+SID = "0f" * 32
+INVITED = Invitation(session=SID, sharing_sites=(1, 2, 3), sealed={1: b"\x00", 3: b"\xff"})
+
 EXAMPLES: list[AbstractMessage] = [
     AskOffer(),
-    AskStatistics(modality="scan", schema_of_group=IMAGE, with_outcomes=True),
+    AskStatistics(modality="scan", schema_of_group=IMAGE),
+    AskOutcomes(sums={"outcomes": INVITED}, weights={"head": SID}),
     AskBlockUpdate(agreement=AGREEMENT, modality="clinical", round=3, to_the_end=True, score_only=True),
     AskFuseUpdate(
         agreement=Agreement(schemas={"clinical": TABLE}, task=Classification(classes=("no", "yes"))),
@@ -68,6 +85,10 @@ EXAMPLES: list[AbstractMessage] = [
     ),
     AskGrams(agreement=AGREEMENT, modality="scan"),
     AskReport(agreement=AGREEMENT, modalities=("clinical", "scan"), with_fused=True),
+    AskSumKeys(sessions=(b"{}", b"\x00\xff")),
+    AskSumShares(bundles={SID: {1: b"\x00\xff", 2: b""}}),
+    AskSumConfirmations(sets={SID: SumSets(sharing_sites=(1, 2, 3), survivors=(1, 3))}),
+    AskSumOpening(confirmations={SID: {3: b"\x01"}}),
     Offer(
         site="east",
         plan="tiny",
@@ -77,13 +98,20 @@ EXAMPLES: list[AbstractMessage] = [
         },
         paired_patients=10,
         paired=True,
+        test_groups=(("clinical",), ("clinical", "scan")),
     ),
     Statistics(modality="clinical"),
+    Outcomes(),
     Progress(train_losses=(0.7, 0.5), validation_loss=13.25, validation_patients=20, seconds=0.125),
     Update(weight=40.0, progress=Progress(train_losses=(0.7,))),
     Grams(modality="scan"),
     SiteReport(scores=(ROW,), charts=(CHART,), withheld=3),
     Refusal(declined=True, public="Site 'east' declines."),
+    SumKeys(bundles={SID: b"\x00\xff"}, declined={"1" * 64: "It is over."}),
+    SumShares(sealed={SID: {2: b"\x80"}}),
+    MaskedVectors(signatures={SID: b"\xfe"}, seconds=0.5),
+    SumConfirmations(signatures={SID: b"\xfe"}),
+    SumOpening(shares={SID: {1: b"\x01", 2: b"\x02"}}),
 ]
 
 
@@ -173,7 +201,7 @@ def test_loss_that_is_not_finite_is_refused_by_name(key, loss):
 
 
 def test_finite_losses_pass():
-    EXAMPLES[8].check_finite(sender="Site 'east'")  # type: ignore[attr-defined]
+    Progress(train_losses=(0.7, 0.5), validation_loss=13.25).check_finite(sender="Site 'east'")
 
 
 @pytest.mark.parametrize("name", ["../../etc", "", "a b", "-x", "<b>"])
@@ -193,8 +221,8 @@ def test_kinds_are_told_apart():
     kinds = [message.kind for message in (*QUESTIONS, *ANSWERS)]
 
     assert len(set(kinds)) == len(kinds)
-    assert all(re.fullmatch(r"(query|train|evaluate)\.[a-z]+", question.kind) for question in QUESTIONS)
-    assert {"statistics", "update", "grams"} == CARRY_TENSORS
+    assert all(re.fullmatch(r"(query|train|evaluate)\.[a-z_]+", question.kind) for question in QUESTIONS)
+    assert {"statistics", "outcomes", "update", "grams", "masked-vectors"} == CARRY_TENSORS
 
 
 # ---- tensors -------------------------------------------------------------------------------

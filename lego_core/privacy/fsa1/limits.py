@@ -35,6 +35,19 @@ class Expected(Component):
     task_sha256: str
     roster_sha256: str
 
+    def check(self, described: SessionDescriptor) -> None:
+        """Refuse a session that is about something else; asked before anything of the data goes into it.
+
+        Raises:
+            SecureSumError: With the first thing that differs.
+        """
+        for key, own in self:
+            if getattr(described, key) != own:
+                raise _refused(
+                    f"its {key.replace('_', '-')} is not what this site's plan and question say",
+                    "Give server and site the same bundle",
+                )
+
 
 @final
 class SiteLimits(Component):
@@ -53,7 +66,6 @@ class SiteLimits(Component):
         self,
         described: SessionDescriptor,
         *,
-        expected: Expected,
         site: str,
         roster: frozenset[str],
         now: int,
@@ -63,12 +75,6 @@ class SiteLimits(Component):
         Raises:
             SecureSumError: With the reason; the site sends nothing.
         """
-        for key, own in expected:
-            if getattr(described, key) != own:
-                raise _refused(
-                    f"its {key.replace('_', '-')} is not what this site's plan and question say",
-                    "Give server and site the same bundle",
-                )
         there = described.participants
         sites, t, c = len(there), described.threshold, described.max_corrupt
         if list(there) != sorted(set(there)):

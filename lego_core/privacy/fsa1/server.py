@@ -1,5 +1,6 @@
 """The server's half of a session: hand on, add up, take the masks away; see the sum and nothing else."""
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from random import SystemRandom
@@ -162,6 +163,11 @@ class ServerSession:
     def confirmations(self) -> dict[int, bytes]:
         """What shows every site that a threshold of them saw the same survivors."""
         return dict(self._signatures)
+
+    def suffice(self, shares: Mapping[int, Mapping[int, bytes]]) -> bool:
+        """Whether a threshold of shares of every site is there, as `open` takes them."""
+        dealt = Counter(place for own in shares.values() for place in own)
+        return all(dealt[place] >= self.described.threshold for place in self.sharing_sites)
 
     def open(self, shares: Mapping[int, Mapping[int, bytes]]) -> UInt32[np.ndarray, "W"]:
         """Take the masks away with the shares that sites handed out, and give the sum's residues.

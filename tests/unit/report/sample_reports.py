@@ -122,13 +122,13 @@ def with_scores(report: RunReport, results: EvaluationReport | None) -> RunRepor
     return report.model_copy(update={"results": results})
 
 
-def _evaluated(task: Task) -> tuple[dict[str, SiteReport], tuple[SiteCharts, ...]]:
+def _evaluated(task: Task) -> tuple[dict[tuple[str, ...], SiteReport], tuple[SiteCharts, ...]]:
     reports = {}
     for seed, (site, held) in enumerate(SITES.items()):
         complete = [row for row in _site_report(task, site, held, seed=seed + 50).scores if _is_choice(row)]
         test = _site_report(task, site, held, seed=seed)
-        reports[site] = test.model_copy(update={"validation": tuple(complete)})
-    return reports, tuple(SiteCharts(site=site, rows=report.charts) for site, report in reports.items())
+        reports[(site,)] = test.model_copy(update={"validation": tuple(complete)})
+    return reports, tuple(SiteCharts(site=site, rows=report.charts) for (site,), report in reports.items())
 
 
 def _is_choice(row: ScoreRow) -> bool:

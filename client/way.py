@@ -1,0 +1,89 @@
+"""How a site's numbers travel: as they are, or hidden in a sum; the site's own plan says which."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol, final
+
+from flwr.app import Context
+from torch import Tensor
+
+from client.site import Site
+from client.sums import Addend, SumSeat
+from lego_core.errors import SiteRefusal
+from lego_core.letters import Letter
+from lego_core.protocol import AbstractSummable
+from lego_core.sum_forms import SumForm
+
+
+class Way(Protocol):
+    """One of the two."""
+
+    def check(self, forms: Sequence[SumForm], state: Mapping[str, Tensor]) -> None:
+        """Make sure that the answer may travel, before it is computed.
+
+        Args:
+            forms: What the answer adds to each sum it may go into.
+            state: The weights that came with the question.
+
+        Raises:
+            LegoError: If it may not.
+        """
+        ...
+
+    def send(self, letter: Letter, addends: Sequence[Addend], *, seconds: float = 0.0) -> Letter:
+        """Give what leaves the site.
+
+        Args:
+            letter: The answer as it would travel in the open.
+            addends: The same numbers, as they go into sums.
+            seconds: How long the site computed.
+        """
+        ...
+
+
+@final
+class InTheOpen:
+    """Numbers travel as they are."""
+
+    def check(self, forms: Sequence[SumForm], state: Mapping[str, Tensor]) -> None:  # noqa: ARG002
+        """Nothing to look at: the plan allows it."""
+
+    def send(self, letter: Letter, addends: Sequence[Addend], *, seconds: float = 0.0) -> Letter:  # noqa: ARG002
+        """The letter itself."""
+        return letter
+
+
+@final
+@dataclass(frozen=True)
+class Summed:
+    """Numbers travel under masks."""
+
+    seat: SumSeat
+    question: AbstractSummable
+
+    def check(self, forms: Sequence[SumForm], state: Mapping[str, Tensor]) -> None:
+        """As `Way.check`: every session must be about just this question and these weights."""
+        self.seat.check(self.question, forms, state)
+
+    def send(self, letter: Letter, addends: Sequence[Addend], *, seconds: float = 0.0) -> Letter:  # noqa: ARG002
+        """Masked vectors; the letter itself stays here."""
+        return self.seat.mask(self.question, addends, seconds=seconds)
+
+
+def way_of(site: Site, context: Context, question: AbstractSummable) -> Way:
+    """The way that the site's plan prescribes.
+
+    Raises:
+        SiteRefusal: If the server asks for the other one.
+    """
+    unseen = site.plan.privacy.sum_terms is not None
+    if unseen and question.sums:
+        return Summed(SumSeat(site, context), question)
+    if not unseen and not question.sums:
+        return InTheOpen()
+    asked, planned = ("numbers in the open", "secure sums") if unseen else ("a secure sum", "none")
+    raise SiteRefusal(
+        f"This site declines: it was asked for {asked}, and its plan '{site.plan.name}' with privacy "
+        f"'{site.plan.privacy.kind}' prescribes {planned}. Nothing was sent. Give server and site the bundle "
+        "of the same plan."
+    )
