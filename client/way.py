@@ -45,7 +45,7 @@ class Way(Protocol):
 class InTheOpen:
     """Numbers travel as they are."""
 
-    def check(self, forms: Sequence[SumForm], state: Mapping[str, Tensor]) -> None:  # noqa: ARG002
+    def check(self, forms: Sequence[SumForm], state: Mapping[str, Tensor]) -> None:
         """Nothing to look at: the plan allows it."""
 
     def send(self, letter: Letter, addends: Sequence[Addend], *, seconds: float = 0.0) -> Letter:  # noqa: ARG002

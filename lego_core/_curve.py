@@ -1,4 +1,4 @@
-"""Whether 32 bytes are an Ed25519 public key at all: a point of the curve, and not one of the few of small order."""
+"""Whether 32 bytes are an Ed25519 public key at all."""
 
 _P = 2**255 - 19
 _D = -121665 * pow(121666, -1, _P) % _P

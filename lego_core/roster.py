@@ -126,7 +126,7 @@ class SignedRoster(Component):
 
     format: Literal[1] = 1
     roster: Roster
-    signatures: dict[str, str] = {}
+    signatures: dict[str, str] = Field(default_factory=dict)
 
     def signed_by(self, key: str) -> bool:
         """Whether there is a signature of this key, and it holds."""
@@ -193,8 +193,9 @@ def read_roster(path: Path, *, governance_keys: Collection[str], needed: int, to
     found = len(keys & signed.signatures.keys())
     if found < needed:
         raise PrivacyError(
-            f"The roster of '{roster.consortium}' bears {found} signatures of the {len(keys)} governance keys "
-            f"known here, and {needed} are needed. Ask those who govern it to sign ('fedlego roster sign')."
+            f"The roster of '{roster.consortium}' bears {found} signatures of the {len(keys)} governance "
+            f"keys known here, and {needed} are needed. Ask those who govern it to sign it ('fedlego roster "
+            "sign')."
         )
     if not roster.keys_at(today):
         first = min(one.valid_from for one in roster.entries)

@@ -74,10 +74,11 @@ class SigningKey:
                 local=str(path),
             )
         serialization = _cryptography("cryptography.hazmat.primitives.serialization")
+        key: Any = None
         try:
             key = serialization.load_pem_private_key(content, password=None)
         except (ValueError, TypeError, _cryptography("cryptography.exceptions").UnsupportedAlgorithm):
-            key = None
+            pass  # said below
         if not isinstance(key, _ed25519().Ed25519PrivateKey):
             raise PrivacyError(
                 f"'{path.name}' is no private Ed25519 key in PEM without a passphrase. Give the file that "

@@ -151,8 +151,10 @@ def _write_roster(
 ) -> None:
     """Write who plays along, signed, and who signed."""
     yesterday = datetime.now(UTC).date() - timedelta(days=1)  # clocks of other time zones are fine
-    dates = {"valid_from": yesterday, "valid_until": yesterday + VALID_FOR}
-    entries = tuple(RosterEntry(site=name, public_key=key.public, **dates) for name, key in keys.items())
+    entries = tuple(
+        RosterEntry(site=name, public_key=key.public, valid_from=yesterday, valid_until=yesterday + VALID_FOR)
+        for name, key in keys.items()
+    )
     signed = SignedRoster(roster=Roster(consortium=consortium, entries=entries))
     for governor in governors:
         signed = signed.signed_with(governor)
