@@ -55,7 +55,8 @@ class FederatedRun:
     def agreed(self) -> Agreed:
         """What the sites agreed on; asks them the first time."""
         if self._agreed is None:
-            self.participants = gather(self.exchange, self.plan)
+            roster = self.office.keys if isinstance(self.office, SumOffice) else None
+            self.participants = gather(self.exchange, self.plan, roster=roster)
             self._agreed = agree(
                 self.participants, plan=self.plan, exchange=self.exchange, office=self.office
             )

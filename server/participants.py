@@ -1,7 +1,7 @@
 """Who is here, with what: waiting for sites, hearing their offers, and who may do what."""
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from lego_core.component import Component
@@ -45,8 +45,13 @@ class Participant:
         return SiteSummary(site=self.site, patients=patients, paired_patients=self.offer.paired_patients)
 
 
-def gather(exchange: Exchange, plan: RunPlan) -> list[Participant]:
+def gather(exchange: Exchange, plan: RunPlan, *, roster: Collection[str] | None = None) -> list[Participant]:
     """Wait for the sites, hear their offers, and give those that take part, by name.
+
+    Args:
+        exchange: How to reach them.
+        plan: What to do.
+        roster: Names of those who may take part; anybody may if not given.
 
     Raises:
         RunError: If no site comes, or none has anything to offer.
@@ -58,7 +63,8 @@ def gather(exchange: Exchange, plan: RunPlan) -> list[Participant]:
     )
     participants: dict[str, Participant] = {}
     for answer in answers:
-        participant = _hear(answer, plan=plan, exchange=exchange, taken=participants.keys())
+        taken = participants.keys()
+        participant = _hear(answer, plan=plan, exchange=exchange, taken=taken, roster=roster)
         if participant:
             participants[participant.site] = participant
     if not participants:
@@ -69,13 +75,20 @@ def gather(exchange: Exchange, plan: RunPlan) -> list[Participant]:
     return [participants[site] for site in sorted(participants)]
 
 
-def _hear(answer: Answer, *, plan: RunPlan, exchange: Exchange, taken: Iterable[str]) -> Participant | None:
+def _hear(
+    answer: Answer,
+    *,
+    plan: RunPlan,
+    exchange: Exchange,
+    taken: Iterable[str],
+    roster: Collection[str] | None,
+) -> Participant | None:
     log, node_id = exchange.log, answer.question.node_id
     site, reason = answer.question.site, answer.reason
     if answer.letter:
         try:
             offer = Offer.read(answer.letter)
-            site, reason = offer.site, _why_not(offer, plan=plan, taken=taken)
+            site, reason = offer.site, _why_not(offer, plan=plan, taken=taken, roster=roster)
             if not reason:
                 patients = {name: one.patients for name, one in offer.modalities.items()}
                 heard = {"modalities": patients, "paired_patients": offer.paired_patients}
@@ -87,7 +100,7 @@ def _hear(answer: Answer, *, plan: RunPlan, exchange: Exchange, taken: Iterable[
     return None
 
 
-def _why_not(offer: Offer, *, plan: RunPlan, taken: Iterable[str]) -> str:
+def _why_not(offer: Offer, *, plan: RunPlan, taken: Iterable[str], roster: Collection[str] | None) -> str:
     if offer.plan != plan.name:
         return (
             f"Site '{offer.site}' has read plan '{offer.plan}' and this run follows '{plan.name}'. Give "
@@ -103,6 +116,11 @@ def _why_not(offer: Offer, *, plan: RunPlan, taken: Iterable[str]) -> str:
                 f"Site '{offer.site}' has read plan '{offer.plan}' with {name}.{odd[0]} {odd[1]}, and this "
                 f"run has {odd[2]}; such blocks do not go together. Give the site the bundle of this run."
             )
+    if roster is not None and offer.site not in roster:
+        return (
+            f"Site '{offer.site}' has no key on the roster that counts today, and plan '{plan.name}' sums "
+            f"securely over {len(roster)} sites that have one. Sign a roster that names it."
+        )
     if offer.site in taken:
         return f"Two sites call themselves '{offer.site}'. Give one of them another name in site.toml."
     if not offer.modalities:
