@@ -115,9 +115,9 @@ class Site:
         identity, name = self.file.identity, self.file.name
         if identity is None:
             raise PrivacyError(
-                f"Site '{name}' is asked to take part in a secure sum, and its site.toml has no "
-                "[identity]. Make a key with 'fedlego keys make FILE', have it put on the consortium's roster, "
-                "and name both."
+                f"Site '{name}' is asked to take part in a secure sum, and its site.toml has no [identity]. "
+                "Make a key with 'fedlego keys make FILE', have it put on the consortium's roster, and name "
+                "both."
             )
         today = datetime.now(UTC).date()
         key, roster = identity.signing_key(self.folder), identity.read_roster(self.folder, today=today)
