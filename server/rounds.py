@@ -70,7 +70,8 @@ class Rounds:
             )
             for learner in learners
         }
-        self._aggregate(number, learners, gathered)
+        good = [one for one in learners if not self._taken_back(one, losses[one.name], number)]
+        self._aggregate(number, good, gathered)
         states = {learner.name: learner.state() for learner in learners}
         write_checkpoint(self.folder, phase=self.questions.phase, round_number=number, tensors=states)
         for learner in learners:
@@ -83,6 +84,20 @@ class Rounds:
                 validation_loss=losses[learner.name],
             )
             self.log.round_finished(summary, best_round=learner.best_round)
+
+    def _taken_back(self, learner: Learner, loss: float | None, number: int) -> bool:
+        """Take the last round of a learner back if it did worse than the plan bears.
+
+        What sites learned from the worse weights is put aside with it.
+        """
+        if not self.plan.guard.is_too_bad(loss, best=learner.good_loss):
+            learner.take_for_good(loss)
+            return False
+        told = {"phase": self.questions.phase, "round": number, "modality": learner.name}
+        self.log.write("taken-back", {**told, "loss": loss, "best_loss": learner.good_loss})
+        learner.go_back()
+        learner.rounds = number
+        return True
 
     def _aggregate(self, number: int, learners: Sequence[Learner], gathered: Mapping[str, Gathered]) -> None:
         """Aggregate inside each group; in the seed phase, the trunk over all groups together."""
@@ -106,7 +121,9 @@ class Rounds:
         number = max(learner.rounds for learner in learners)
         gathered = self.collector.score(learners, number=number)
         for learner in learners:
-            learner.judge(gathered[learner.name].progress)
+            loss = learner.judge(gathered[learner.name].progress)
+            if self._taken_back(learner, loss, number):
+                learner.keep_good()
 
     def _check_enough(
         self, number: int, learners: Sequence[Learner], gathered: Mapping[str, Gathered]

@@ -21,6 +21,9 @@ class SumTerms(Component):
         min_survivors: Fewest sites whose sum may be opened.
         too_few: What becomes of a part of a model to which fewer sites contribute than that:
             `refuse` ends the run; `keep-local` goes on without it.
+        buckets: Into how many groups the sites of a sum are drawn by lot, anew in each round, each
+            group with a sum of its own, for aggregations that must compare updates; fewer if
+            there are not enough sites for so many. 1: the server sees one sum over all.
 
     Source:
         Bonawitz et al. "Practical Secure Aggregation for Privacy-Preserving Machine Learning."
@@ -32,6 +35,7 @@ class SumTerms(Component):
     max_corrupt: int = Field(default=0, ge=0)
     min_survivors: int = Field(default=FEWEST_IN_A_SUM, ge=FEWEST_IN_A_SUM)
     too_few: Literal["refuse", "keep-local"] = "refuse"
+    buckets: int = Field(default=1, ge=1)
 
     @property
     def fewest(self) -> int:
@@ -58,6 +62,6 @@ class AbstractPrivacy(Component):
         """What this plan does and does not protect, in whole sentences, for the report."""
 
     @property
-    def shows_individual_updates(self) -> bool:
-        """Whether the server sees each site's update, or only their sum."""
-        return self.sum_terms is None
+    def shows_several_updates(self) -> bool:
+        """Whether the server has more than one update to compare: each site's, or those of buckets."""
+        return self.sum_terms is None or self.sum_terms.buckets > 1

@@ -19,8 +19,12 @@ def test_a_plan_says_aloud_what_it_claims(plan: AbstractPrivacy) -> None:
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_updates_are_either_shown_or_summed(plan: AbstractPrivacy) -> None:
-    assert plan.shows_individual_updates == (plan.sum_terms is None)
+def test_one_sum_cannot_be_compared_with_anything(plan: AbstractPrivacy) -> None:
+    assert plan.shows_several_updates == (plan.sum_terms is None)
+
+
+def test_sums_of_buckets_can_be_compared() -> None:
+    assert SecureSum(kind="secure-sum", buckets=3).shows_several_updates
 
 
 @pytest.mark.parametrize("plan", PLANS)
