@@ -140,7 +140,7 @@ class FederatedRun:
             return
         held = {name: [one for one in members if one.holds(name)] for name in self.agreed.agreement.schemas}
         few = {name: own for name, own in held.items() if 0 < len(own) < terms.fewest}
-        if len(members) < terms.fewest or (few and terms.too_few == "refuse"):
+        if len(members) < terms.fewest or (few and self.plan.privacy.small_groups == "refuse"):
             counts = ", ".join(f"'{name}' {len(own)}" for name, own in few.items()) or "each block as many"
             raise RunError(
                 f"Fuse rounds of plan '{self.plan.name}' have {len(members)} sites with paired patients "
