@@ -8,6 +8,7 @@ from typing import final
 from flwr.app import Context
 from pydantic import Field, ValidationError
 
+from client.identity import Identity
 from lego_core.component import Component, explain
 from lego_core.datasets import Dataset
 from lego_core.errors import DataError, LegoError, SiteRefusal
@@ -29,6 +30,7 @@ class SiteFile(Component):
         split: The site's own shares of training, validation and test patients.
         device: Where to compute.
         threads: How many processor threads to use.
+        identity: Its key and its consortium, for the secure sum.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -36,6 +38,7 @@ class SiteFile(Component):
     split: Split | None = None
     device: Device = "auto"
     threads: int = Field(default=1, ge=1)
+    identity: Identity | None = None
 
 
 @dataclass(frozen=True)
@@ -46,11 +49,13 @@ class Site:
         file: What the site says of itself.
         plan: The plan it has read from its own copy of the bundle.
         cohort: Its patients, each in one part of the split.
+        folder: Where `site.toml` lies, with the site's own records beside it.
     """
 
     file: SiteFile
     plan: RunPlan
     cohort: Cohort
+    folder: Path
 
     @classmethod
     def of(cls, context: Context) -> "Site":
@@ -72,7 +77,7 @@ class Site:
             parted = split_by_patient(cohort, file.split or plan.split, task=plan.task, seed=plan.seed)
         except LegoError as error:
             raise type(error)(f"Site '{file.name}': {error.public}", local=error.local) from error
-        return cls(file, plan, parted)
+        return cls(file, plan, parted, path.parent)
 
     @classmethod
     def _simulated(cls, context: Context, plan: RunPlan) -> "Site":
@@ -94,7 +99,7 @@ class Site:
         dealt = deal(cohort, plan.simulation, task=plan.task, split=plan.split, seed=plan.seed)
         name = list(dealt)[index]
         file = SiteFile(name=name, data=plan.simulation.data, split=plan.split)
-        return cls(file, plan, dealt[name])
+        return cls(file, plan, dealt[name], local_log(context).parent)
 
 
 def _check_classes(classes: tuple[str, ...] | None, *, task: Task) -> None:

@@ -1,7 +1,5 @@
-"""`fedlego`: look at a bundle from the command line."""
+"""`fedlego`: look at a bundle from the command line; `keys` and `roster` stand in a file of their own."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lego_core._key_commands import keys, roster
+from lego_core._plain_errors import plain_errors
 from lego_core.bundle import ModelBundle, read_manifest
 from lego_core.chained_log import verify_log
-from lego_core.errors import LegoError
 from lego_core.report import render_page, result_table
 
 app = typer.Typer(
@@ -21,6 +20,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # they show the values of variables, and patients are values
 )
+app.add_typer(keys, name="keys")
+app.add_typer(roster, name="roster")
 
 Bundle = Annotated[Path, typer.Argument(help="Folder of the bundle.")]
 
@@ -29,7 +30,7 @@ Bundle = Annotated[Path, typer.Argument(help="Folder of the bundle.")]
 def inspect(bundle: Bundle) -> None:
     """Show what a bundle is made of and how good it is."""
     console = Console()
-    with _plain_errors():
+    with plain_errors():
         loaded, manifest = ModelBundle.load(bundle), read_manifest(bundle)
     table = Table("modality", "features", "encoder", "hash of the block", title=f"Plan '{loaded.plan.name}'")
     for name, schema in loaded.agreement.schemas.items():
@@ -45,7 +46,7 @@ def inspect(bundle: Bundle) -> None:
 @app.command()
 def verify(bundle: Bundle) -> None:
     """Check every byte of a bundle against its manifest, and that the models load."""
-    with _plain_errors():
+    with plain_errors():
         ModelBundle.load(bundle)
     files = len(read_manifest(bundle).files)
     Console().print(f"Bundle '{bundle.name}' is whole: {files} files match its manifest, all blocks load.")
@@ -57,7 +58,7 @@ def report(
     output: Annotated[Path, typer.Option(dir_okay=False, help="The page to write.")] = Path("report.html"),
 ) -> None:
     """Write the report of a bundle as one HTML page."""
-    with _plain_errors():
+    with plain_errors():
         page = render_page(ModelBundle.load(bundle).report)
     output.write_text(page, encoding="utf-8")
     Console().print(f"The report is in {output}.")
@@ -69,7 +70,7 @@ def verify_log_command(
     head: Annotated[str | None, typer.Option(help="The head that was noted at an earlier look.")] = None,
 ) -> None:
     """Check that no line of a log was changed, taken away or moved; the file is only read."""
-    with _plain_errors():
+    with plain_errors():
         events, now = verify_log(log, known_head=head)
     since = f", from {events[0]['time']} to {events[-1]['time']}" if events else ""
     console = Console()
@@ -77,12 +78,3 @@ def verify_log_command(
     console.print(
         Text(f"Its head is {now}. Note it, and give it as --head at the next look."), soft_wrap=True
     )
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    try:
-        yield
-    except LegoError as error:
-        Console(stderr=True).print(f"[bold red]{error.public}[/]", highlight=False)
-        raise typer.Exit(2) from error

@@ -1,12 +1,16 @@
 """The coordinator's side of the federation. It never sees a patient."""
 
+import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from lego_core.bundle import ModelBundle
+from lego_core.errors import PrivacyError
 from lego_core.plan import RunPlan
+from lego_core.roster import Roster, read_roster
 from server.exchange import Exchange
 from server.federated_run import FederatedRun
 from server.outcome import make_report, recorded
@@ -38,3 +42,27 @@ def plan_of(context: Context) -> RunPlan:
     if sites_dir:
         return RunPlan.load(Path(sites_dir) / "plan.toml")
     return RunPlan.shipped(str(context.run_config["plan"]))
+
+
+def roster_of(context: Context) -> Roster | None:
+    """The roster that lies beside simulated sites, if one does.
+
+    Raises:
+        PrivacyError: If it, or the list of those who may sign it, cannot be read or does not hold.
+    """
+    sites_dir = str(context.run_config["sites-dir"])
+    if not sites_dir or not (Path(sites_dir) / "roster.json").is_file():
+        return None
+    try:
+        governance = json.loads((Path(sites_dir) / "governance.json").read_text(encoding="utf-8"))
+        keys = [str(key) for key in governance]
+    except (OSError, ValueError, TypeError) as error:
+        raise PrivacyError(
+            "The list of governance keys beside the roster, 'governance.json', cannot be read. Make the "
+            "sites anew (python -m simulations sites).",
+            local=str(error),
+        ) from error
+    today = datetime.now(UTC).date()
+    return read_roster(
+        Path(sites_dir) / "roster.json", governance_keys=keys, needed=len(set(keys)), today=today
+    )

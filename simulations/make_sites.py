@@ -4,15 +4,20 @@ FOLDER/plan.toml           the plan, as every site reads it
 FOLDER/hospitals.json      who got what, in numbers
 FOLDER/site-0/site.toml    the first hospital, in the form a real one uses
 FOLDER/site-0/*.csv        its own tables
+FOLDER/site-0/identity.key its private key
+FOLDER/roster.json         the public keys of all, signed
+FOLDER/governance.json     the public keys of those who signed
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import final, get_args
 
 import tomli_w
 
+from client.identity import Identity
 from client.site import SiteFile
 from lego_core.component import Component
 from lego_core.datasets import (
@@ -29,11 +34,15 @@ from lego_core.errors import DataError, PlanError
 from lego_core.partition import deal
 from lego_core.plan import RunPlan
 from lego_core.records import Cohort, Part
+from lego_core.roster import Roster, RosterEntry, SignedRoster
+from lego_core.signing import SigningKey
 from lego_core.simulation import Simulation
 from lego_core.tasks import Classification, MultiLabel, Task
 
 USUAL_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 MANY_FEATURES = 100  # tables this wide are written as parquet
+GOVERNORS = 2
+VALID_FOR = timedelta(days=3650)
 
 
 @final
@@ -82,10 +91,16 @@ def make_sites(
     dealt = deal(cohort, plan.simulation, task=plan.task, split=plan.split, seed=plan.seed)
     folder.mkdir(parents=True, exist_ok=True)
     made: list[MadeSite] = []
+    governors = [SigningKey.make() for _ in range(GOVERNORS)]  # nobody keeps them: the roster stays as it is
+    public_keys = [one.public for one in governors]
+    keys = {name: SigningKey.make() for name in dealt}
     for number, (name, own) in enumerate(dealt.items()):
         say(f"Writing hospital '{name}', {number + 1} of {len(dealt)}")
-        _write_site(name, own, folder / f"site-{number}", task=plan.task)
+        where = folder / f"site-{number}"
+        _write_site(name, own, where, task=plan.task, governance_keys=public_keys)
+        keys[name].save(where / "identity.key")
         made.append(_describe(name, own, f"site-{number}"))
+    _write_roster(keys, folder, consortium=plan.name, governors=governors)
     (folder / "plan.toml").write_text(tomli_w.dumps(plan.to_plain()), encoding="utf-8")
     described = [site.to_plain() for site in made]
     (folder / "hospitals.json").write_text(json.dumps(described, indent=1) + "\n", encoding="utf-8")
@@ -114,13 +129,38 @@ def load_dataset(simulation: Simulation, *, data: Path | None) -> Cohort:
     return simulation.data.load(folder)
 
 
-def _write_site(name: str, cohort: Cohort, folder: Path, *, task: Task) -> None:
+def _write_site(
+    name: str, cohort: Cohort, folder: Path, *, task: Task, governance_keys: Sequence[str]
+) -> None:
     wide = any(schema.num_features > MANY_FEATURES for schema in cohort.schemas.values())
     tables = write_tables(
         cohort, folder, outcome=outcome_columns(task), file_format="parquet" if wide else "csv"
     )
-    site = SiteFile(name=name, data=tables, device="cpu", threads=1)
+    identity = Identity(
+        key="identity.key",
+        roster="../roster.json",
+        governance_keys=tuple(governance_keys),
+        governance_needed=len(governance_keys),
+    )
+    site = SiteFile(name=name, data=tables, device="cpu", threads=1, identity=identity)
     (folder / "site.toml").write_text(tomli_w.dumps(site.to_plain()), encoding="utf-8")
+
+
+def _write_roster(
+    keys: Mapping[str, SigningKey], folder: Path, *, consortium: str, governors: Sequence[SigningKey]
+) -> None:
+    """Write who plays along, signed, and who signed."""
+    yesterday = datetime.now(UTC).date() - timedelta(days=1)  # clocks of other time zones are fine
+    entries = tuple(
+        RosterEntry(site=name, public_key=key.public, valid_from=yesterday, valid_until=yesterday + VALID_FOR)
+        for name, key in keys.items()
+    )
+    signed = SignedRoster(roster=Roster(consortium=consortium, entries=entries))
+    for governor in governors:
+        signed = signed.signed_with(governor)
+    signed.save(folder / "roster.json")
+    public = json.dumps([governor.public for governor in governors], indent=1)
+    (folder / "governance.json").write_text(public + "\n", encoding="utf-8")
 
 
 def outcome_columns(task: Task) -> OutcomeColumns:

@@ -1,19 +1,25 @@
 """Site folders hold just what was dealt: what is written is what a site reads."""
 
 import json
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 import torch
+from flwr.app import Context, RecordDict
+from pydantic import ValidationError
 
+from client.identity import Identity
 from client.site import read_site_file
 from lego_core.datasets import ClassOutcome, Icu2012, LabelsOutcome, SurvivalOutcome, Synthetic
-from lego_core.errors import DataError, PlanError
+from lego_core.errors import DataError, PlanError, PrivacyError
 from lego_core.partition import deal
 from lego_core.plan import RunPlan
 from lego_core.records import Cohort
+from lego_core.signing import SigningKey
 from lego_core.simulation import HospitalGroup, Simulation
 from lego_core.tasks import Classification, MultiLabel, Survival
+from server.app import roster_of
 from simulations import make_sites as module
 from simulations.make_sites import load_dataset, make_sites, outcome_columns
 
@@ -138,3 +144,49 @@ def test_outcomes_are_written_in_the_form_of_the_task() -> None:
     assert outcome_columns(Survival()) == SurvivalOutcome()
     assert outcome_columns(Classification(classes=("a", "b"))) == ClassOutcome(classes=("a", "b"))
     assert outcome_columns(MultiLabel(labels=("x", "y"))) == LabelsOutcome(columns=("x", "y"))
+
+
+def test_every_site_has_a_key_of_its_own_and_a_roster_that_names_it(plan: RunPlan, tmp_path: Path) -> None:
+    today = datetime.now(UTC).date()
+
+    made = make_sites(plan, tmp_path)
+
+    for site in made:
+        folder = tmp_path / site.folder
+        identity = read_site_file(folder / "site.toml").identity
+        assert identity is not None
+        own = identity.signing_key(folder).public
+        identity.read_roster(folder, today=today).check_member(site.site, public_key=own, today=today)
+    named = {entry.public_key for entry in identity.read_roster(folder, today=today).entries}
+    assert len(named) == 3
+    assert identity.governance_needed == 2
+
+
+def test_the_server_reads_the_roster_that_lies_beside_the_sites(plan: RunPlan, tmp_path: Path) -> None:
+    def context(sites_dir: str) -> Context:
+        return Context(1, 1, {}, RecordDict(), {"sites-dir": sites_dir, "plan": "small"})
+
+    assert roster_of(context("")) is None
+    assert roster_of(context(str(tmp_path))) is None
+    make_sites(plan, tmp_path)
+    roster = roster_of(context(str(tmp_path)))
+    assert roster is not None
+    assert [entry.site for entry in roster.entries] == ["clinic-1", "clinic-2", "laboratory"]
+    (tmp_path / "governance.json").write_text("{")
+    with pytest.raises(PrivacyError, match=r"'governance\.json', cannot be read"):
+        roster_of(context(str(tmp_path)))
+
+
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [(1, "governance-needed is 2 and governance-keys names 1"), (0, "governance-keys")],
+)
+def test_a_site_asks_for_no_more_signatures_than_it_knows_keys(tmp_path: Path, keys: int, said: str) -> None:
+    names = [SigningKey.make().public for _ in range(keys)]
+    identity = {"key": "identity.key", "roster": "roster.json", "governance-keys": names}
+
+    with pytest.raises(ValidationError, match=said):
+        Identity.model_validate(identity)
+    if names:
+        with pytest.raises(ValidationError, match="names a key twice"):
+            Identity.model_validate({**identity, "governance-keys": [*names, *names]})

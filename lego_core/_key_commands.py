@@ -1,0 +1,72 @@
+"""`fedlego keys` and `fedlego roster`: who one is, and who belongs to the consortium."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from lego_core._plain_errors import plain_errors
+from lego_core.roster import read_signed_roster, sign_roster
+from lego_core.signing import SigningKey
+
+keys = typer.Typer(help="Make and show Ed25519 keys.", no_args_is_help=True)
+roster = typer.Typer(help="Sign and show the roster of a consortium.", no_args_is_help=True)
+
+KeyFile = Annotated[Path, typer.Argument(help="The file of a private key.")]
+RosterFile = Annotated[Path, typer.Argument(help="The roster, signed or not yet: a JSON file.")]
+
+
+@keys.command()
+def make(file: KeyFile) -> None:
+    """Make a fresh private key in a file that only you may read, and print its public half."""
+    with plain_errors():
+        key = SigningKey.make()
+        key.save(file)
+    Console().print(Text(key.public), soft_wrap=True)
+
+
+@keys.command(name="show")
+def show_key(file: KeyFile) -> None:
+    """Print the public half of a key."""
+    with plain_errors():
+        public = SigningKey.load(file).public
+    Console().print(Text(public), soft_wrap=True)
+
+
+@roster.command()
+def sign(
+    file: RosterFile, key: Annotated[Path, typer.Option(help="The private key of one who governs.")]
+) -> None:
+    """Add your signature to a roster."""
+    with plain_errors():
+        signed = sign_roster(file, key=SigningKey.load(key))
+    Console().print(
+        Text(f"The roster of '{signed.roster.consortium}' bears {len(signed.signatures)} signatures now."),
+        soft_wrap=True,
+    )
+
+
+@roster.command(name="show")
+def show_roster(file: RosterFile) -> None:
+    """Show the sites on a roster, until when their keys count, and who signed."""
+    today = datetime.now(UTC).date()
+    with plain_errors():
+        signed = read_signed_roster(file)
+        held = {key: signed.signed_by(key) for key in sorted(signed.signatures)}
+    console = Console()
+    table = Table("site", "counts", "from", "until", "modalities", "key", title=signed.roster.consortium)
+    for one in signed.roster.entries:
+        counts = "yes" if one.is_valid(today) else "no"
+        dates = (one.valid_from.isoformat(), one.valid_until.isoformat())
+        table.add_row(one.site, counts, *dates, ", ".join(one.modalities) or "any", f"{one.public_key[:12]}…")
+    console.print(table)
+    for key, holds in held.items():
+        console.print(
+            Text(f"signed by {key}" if holds else f"NOT signed by {key}: the signature does not hold"),
+            soft_wrap=True,
+        )
+    console.print(Text(f"hash {signed.roster.sha256}"), soft_wrap=True)
