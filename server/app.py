@@ -11,6 +11,8 @@ from lego_core.bundle import ModelBundle
 from lego_core.errors import PrivacyError
 from lego_core.plan import RunPlan
 from lego_core.roster import Roster, read_roster
+from lego_core.sealed_file import SealingKey
+from server.checkpoint import Vault
 from server.exchange import Exchange
 from server.federated_run import FederatedRun
 from server.outcome import make_report, recorded
@@ -24,7 +26,7 @@ def main(grid: Grid, context: Context) -> None:
     """Train blocks where the data lie, merge them, fuse them, evaluate them, hand them over."""
     output = Path(str(context.run_config["output"]))
     plan = plan_of(context)
-    run = FederatedRun(plan, Exchange(grid, RunLog(output / "run.jsonl")), output / "checkpoints")
+    run = FederatedRun(plan, Exchange(grid, RunLog(output / "run.jsonl")), vault_of(context))
 
     with recorded(run, output):
         blocks = run.train_blocks()  # one global block per modality, over many sites
@@ -42,6 +44,17 @@ def plan_of(context: Context) -> RunPlan:
     if sites_dir:
         return RunPlan.load(Path(sites_dir) / "plan.toml")
     return RunPlan.shipped(str(context.run_config["plan"]))
+
+
+def vault_of(context: Context) -> Vault:
+    """Where finished rounds are kept, sealed if the run names a key on the coordinator's disk.
+
+    Raises:
+        PrivacyError: If there is no such key, or others may read it.
+    """
+    named = str(context.run_config.get("checkpoint-key", ""))
+    key = SealingKey.load(Path(named)) if named else None
+    return Vault(Path(str(context.run_config["output"])) / "checkpoints", key)
 
 
 def roster_of(context: Context) -> Roster | None:

@@ -1,7 +1,6 @@
 """A federation's flow, in reading order: agree, train blocks, merge, fuse, evaluate."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import final
 
 from lego_core.assemble import Ingredients, build_block, build_fuse, build_merge, build_models
@@ -13,6 +12,7 @@ from lego_core.plan import RunPlan
 from lego_core.protocol import Agreement, AskReport, SiteReport
 from lego_core.run_report import LeftOut, SiteCharts
 from server.agreement import Agreed, agree
+from server.checkpoint import Vault
 from server.exchange import Exchange, Question
 from server.grams import gather_grams
 from server.learner import Learner
@@ -31,7 +31,7 @@ class FederatedRun:
         folder: Where finished rounds are kept.
     """
 
-    def __init__(self, plan: RunPlan, exchange: Exchange, folder: Path) -> None:
+    def __init__(self, plan: RunPlan, exchange: Exchange, folder: Vault) -> None:
         self.plan = plan
         self.exchange = exchange
         self.folder = folder

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, final
 
 from lego_core.errors import LegoError, RunError
@@ -18,7 +17,7 @@ from lego_core.protocol import (
     check_tensors,
 )
 from lego_core.run_report import LearningPoint, LeftOut, RoundSummary
-from server.checkpoint import write_checkpoint
+from server.checkpoint import Vault, write_checkpoint
 from server.exchange import Answer, Exchange, Question
 from server.learner import Learner, reveal_part
 from server.participants import Participant
@@ -41,7 +40,7 @@ class Rounds:
 
     plan: RunPlan
     exchange: Exchange
-    folder: Path
+    folder: Vault
     agreement: Agreement
     phase: Phase
 
