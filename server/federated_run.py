@@ -1,7 +1,6 @@
 """A federation's flow, in reading order: agree, train blocks, merge, fuse, evaluate."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import final
 
 from lego_core.assemble import Ingredients, build_block, build_fuse, build_merge
@@ -14,6 +13,7 @@ from lego_core.protocol import Agreement
 from lego_core.run_report import LeftOut, SiteCharts
 from server.agreement import Agreed, agree
 from server.asked import Office
+from server.checkpoint import Vault
 from server.exchange import Exchange
 from server.gathered import Collector
 from server.grams import gather_grams
@@ -34,15 +34,15 @@ class FederatedRun:
     Args:
         plan: What to do.
         exchange: How to reach the sites.
-        folder: Where finished rounds are kept.
+        vault: Where finished rounds are kept.
         office: Who adds up what the sites give.
     """
 
-    def __init__(self, plan: RunPlan, exchange: Exchange, folder: Path, *, office: Office) -> None:
+    def __init__(self, plan: RunPlan, exchange: Exchange, vault: Vault, *, office: Office) -> None:
         self.plan = plan
         self.exchange = exchange
         self.office = office
-        self.folder = folder
+        self.vault = vault
         self.participants: list[Participant] = []
         self.learners: list[Learner] = []
         self.mergeability: list[MergeabilityPair] = []
@@ -181,7 +181,7 @@ class FederatedRun:
     def _train(self, learners: list[Learner], *, phase: TrainingPhase) -> None:
         self.learners += learners
         questions = TrainingQuestions(self.plan, self.agreed.agreement, phase)
-        Rounds(questions, self._collector(questions), self.exchange.log, self.folder).run(learners)
+        Rounds(questions, self._collector(questions), self.exchange.log, self.vault).run(learners)
 
     def _collector(self, questions: TrainingQuestions) -> Collector:
         """Who gathers updates: unseen where the plan says so."""

@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import final
 
 from lego_core.errors import RunError
 from lego_core.plan import RunPlan
 from lego_core.run_report import RoundSummary
-from server.checkpoint import write_checkpoint
+from server.checkpoint import Vault, write_checkpoint
 from server.gathered import Collector, Gathered
 from server.learner import Learner
 from server.run_log import RunLog
@@ -24,13 +23,13 @@ class Rounds:
         questions: What sites are asked in this phase.
         collector: Who asks them, and reads what they answer.
         log: The run's diary.
-        folder: Where finished rounds are kept.
+        vault: Where finished rounds are kept.
     """
 
     questions: TrainingQuestions
     collector: Collector
     log: RunLog
-    folder: Path
+    vault: Vault
 
     @property
     def plan(self) -> RunPlan:
@@ -73,7 +72,7 @@ class Rounds:
         good = [one for one in learners if not self._taken_back(one, losses[one.name], number)]
         self._aggregate(number, good, gathered)
         states = {learner.name: learner.state() for learner in learners}
-        write_checkpoint(self.folder, phase=self.questions.phase, round_number=number, tensors=states)
+        write_checkpoint(self.vault, phase=self.questions.phase, round_number=number, tensors=states)
         for learner in learners:
             summary = RoundSummary(
                 phase=self.questions.phase,
