@@ -17,7 +17,7 @@ from flwr.clientapp.typing import ClientAppCallable
 from client.audit import note_answer, note_refusal
 from client.records import read_letter, reply_with
 from client.site import local_log
-from lego_core.errors import LegoError, LogError, ProtocolError, SiteRefusal
+from lego_core.errors import BudgetSpent, LegoError, LogError, ProtocolError, SiteRefusal
 from lego_core.letters import Letter
 from lego_core.protocol import ANSWERS, CARRY_TENSORS, Refusal
 
@@ -30,17 +30,21 @@ def gate(message: Message, context: Context, call_next: ClientAppCallable) -> Me
         note_answer(letter, question=message, context=context)
     except LegoError as error:
         _write_incident(context, error.public, f"{error.local}\n{traceback.format_exc()}")
-        return _refuse(message, context, error.public, declined=isinstance(error, SiteRefusal))
+        refusal = Refusal(
+            declined=isinstance(error, SiteRefusal),
+            public=error.public,
+            budget_spent=isinstance(error, BudgetSpent),
+        )
+        return _refuse(message, context, refusal)
     except Exception:  # noqa: BLE001 - whatever it is, its text must not leave the site
         incident = uuid.uuid4().hex[:8]
         _write_incident(context, f"incident {incident}", traceback.format_exc())
         public = f"The site failed; its operator has the details in the site's log (incident {incident})."
-        return _refuse(message, context, public, declined=False)
+        return _refuse(message, context, Refusal(declined=False, public=public))
     return answer
 
 
-def _refuse(message: Message, context: Context, public: str, *, declined: bool) -> Message:
-    refusal = Refusal(declined=declined, public=public)
+def _refuse(message: Message, context: Context, refusal: Refusal) -> Message:
     with suppress(LogError, KeyError):  # it holds nothing of a patient, and the server must not wait in vain
         note_refusal(refusal, question=message, context=context)
     return reply_with(refusal.letter(), message)

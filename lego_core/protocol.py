@@ -21,7 +21,7 @@ from lego_core.encoders import Encoder
 from lego_core.errors import ProtocolError
 from lego_core.letters import AbstractMessage
 from lego_core.records import ModalitySchema
-from lego_core.sum_letters import SUM_ANSWERS, SUM_QUESTIONS, Invitation, MaskedVectors
+from lego_core.sum_letters import SUM_ANSWERS, SUM_QUESTIONS, Invitation, MaskedVectors, Spent
 from lego_core.tasks import Task
 from lego_core.trunk import LatentContract
 
@@ -67,10 +67,13 @@ class Agreement(Component):
         schemas: Layout and features of every modality, the same at all its sites.
         task: The task with its time bins and the base rates of the group, as `base_logits`.
             Every site learns them: the share of events per time bin, of classes, of labels.
+        normalised_at_sites: Modalities whose means and spreads nobody shares, since too few sites
+            have them: every site takes those of its own training patients.
     """
 
     schemas: dict[str, ModalitySchema]
     task: Task
+    normalised_at_sites: tuple[str, ...] = ()
 
 
 @final
@@ -332,11 +335,13 @@ class Update(AbstractMessage):
     Args:
         weight: Training patients behind it; 0 where the weights were only scored.
         progress: Losses, for the learning curves.
+        spent: What the site's private training has cost, if there is any.
     """
 
     kind: ClassVar[str] = "update"
     weight: float = Field(ge=0, le=MOST_PATIENTS)
     progress: Progress
+    spent: Spent | None = None
 
 
 @final
@@ -423,12 +428,14 @@ class Refusal(AbstractMessage):
 
     Args:
         declined: True if the site chose not to take part; False if something broke.
+        budget_spent: True if the site's privacy budget allows no such training any more.
         public: What went wrong, where, and what to do.
     """
 
     kind: ClassVar[str] = "refusal"
     declined: bool
     public: str
+    budget_spent: bool = False
 
 
 QUESTIONS = (

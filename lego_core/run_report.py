@@ -10,6 +10,7 @@ from lego_core.hindsight import Hindsight
 from lego_core.mergeability import MergeabilityPair
 from lego_core.protocol import ChartRow, Progress
 from lego_core.recommendation import Recommendation
+from lego_core.sum_letters import Spent
 
 Phase = Literal["offer", "agree", "blocks", "merge", "fuse", "evaluate"]
 
@@ -25,7 +26,11 @@ class SiteSummary(Component):
 
 @final
 class LeftOut(Component):
-    """A site that took no part in something, and the reason in public words."""
+    """A site that took no part in something, and the reason in public words.
+
+    Args:
+        budget_spent: Whether its privacy budget allows no such training any more.
+    """
 
     site: str
     phase: Phase
@@ -33,6 +38,7 @@ class LeftOut(Component):
     modality: str = ""
     declined: bool = False
     reason: str
+    budget_spent: bool = False
 
 
 @final
@@ -116,6 +122,7 @@ class RunReport(Component):
         bin_edges_days: Inner edges of the time bins, for survival.
         kept_rounds: For each block, the round whose weights were kept (0: the start).
         parameters: Number of parameters of each block, and of the fused model.
+        spent: What private training has cost each site so far, over all runs, as it said last.
         modality_weights: How much each modality counts in the merge; what matters is their
             ratio. Empty before a merge.
         mergeability: How far every two blocks lie apart: the forecast before the merge.
@@ -142,6 +149,7 @@ class RunReport(Component):
     learning: tuple[LearningPoint, ...] = ()
     kept_rounds: dict[str, int] = Field(default_factory=dict)
     parameters: dict[str, int] = Field(default_factory=dict)
+    spent: dict[str, Spent] = Field(default_factory=dict)
     modality_weights: dict[str, float] = Field(default_factory=dict)
     mergeability: tuple[MergeabilityPair, ...] = ()
     results: EvaluationReport | None = None

@@ -36,6 +36,19 @@ class Invitation(Component):
     sealed: dict[Place, bytes]
 
 
+@final
+class Spent(Component):
+    """What a site's private training has cost so far, over all runs.
+
+    Args:
+        epsilon: Rounded up to hundredths; it tells about how many training patients there are.
+        delta: Chance at which it may not hold.
+    """
+
+    epsilon: float = Field(ge=0)
+    delta: float = Field(ge=0, le=1)
+
+
 class AbstractSumAnswer(AbstractMessage):
     """What a site answers in several sessions at once.
 
@@ -109,11 +122,13 @@ class MaskedVectors(AbstractSumAnswer):
     Args:
         signatures: Of the site, by session.
         seconds: How long it computed.
+        spent: What the site's private training has cost, if there is any.
     """
 
     kind: ClassVar[str] = "masked-vectors"
     signatures: dict[Sid, bytes]
     seconds: float = Field(default=0.0, ge=0)
+    spent: Spent | None = None
 
 
 @final

@@ -64,6 +64,7 @@ def make_report(run: FederatedRun, *, results: EvaluationReport | None, reason: 
         learning=tuple(log.learning),
         kept_rounds={learner.name: learner.best_round for learner in run.learners},
         parameters={learner.name: learner.num_parameters for learner in run.learners},
+        spent=dict(sorted(log.spent.items())),
         modality_weights=run.modality_weights,
         mergeability=tuple(run.mergeability),
         results=results,

@@ -63,6 +63,7 @@ PAGE = """\
 <section class="box {{ report.privacy_kind }}">
   <h2>{{ words.privacy_title(report) }}</h2>
   <p>{{ report.privacy_claim }}</p>
+  {% if report.spent %}<p>{{ words.privacy_spent(report) }}</p>{% endif %}
 </section>
 {% if report.reason and report.status != "failed" %}
 <section class="box absences"><h2>{{ words.status_words(report) }}</h2><p>{{ report.reason }}</p></section>

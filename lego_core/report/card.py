@@ -34,7 +34,7 @@ def render_card(report: RunReport, *, manifest: Mapping[str, object]) -> str:
         _opening(report),
         _recommendation(report),
         ["## Results", "", _plain(words.headline(report)), "", *_results(report)],
-        [f"## {words.privacy_title(report)}", "", _plain(report.privacy_claim)],
+        [f"## {words.privacy_title(report)}", "", _plain(report.privacy_claim), "", _plain(words.privacy_spent(report))],
         ["## Data", "", *_data(report)],
         ["## Recipe", "", *_recipe(report)],
         ["## Limits", "", *_bullets(LIMITS)],

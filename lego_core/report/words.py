@@ -112,6 +112,15 @@ def privacy_title(report: RunReport) -> str:
     return PRIVACY_TITLES.get(report.privacy_kind, f"Privacy: {report.privacy_kind.replace('-', ' ')}")
 
 
+def privacy_spent(report: RunReport) -> str:
+    """What private training has cost each site, in one sentence; empty where there was none."""
+    sites = [
+        f"{site} epsilon {spent.epsilon:.2f} at delta {spent.delta:.2g}"
+        for site, spent in report.spent.items()
+    ]
+    return f"Spent so far, over all runs of a site: {', '.join(sites)}." if sites else ""
+
+
 def left_out_when(absence: LeftOut) -> str:
     """In which part of the run a site was missing."""
     when = PHASE_NAMES[absence.phase]
