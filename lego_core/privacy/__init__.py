@@ -3,9 +3,14 @@
 There is no default. A plan that does not say `privacy.kind` is not a plan.
 """
 
+from typing import Annotated
+
+from pydantic import Field
+
 from lego_core.privacy._contract import AbstractPrivacy, Declared, ProtectedUpdate
 from lego_core.privacy.no_privacy import NoPrivacy
+from lego_core.privacy.patient_dp import PatientDp
 
-Privacy = NoPrivacy  # becomes a union, told apart by `kind`, with its second member
+Privacy = Annotated[NoPrivacy | PatientDp, Field(discriminator="kind")]
 
-__all__ = ["AbstractPrivacy", "Declared", "NoPrivacy", "Privacy", "ProtectedUpdate"]
+__all__ = ["AbstractPrivacy", "Declared", "NoPrivacy", "PatientDp", "Privacy", "ProtectedUpdate"]

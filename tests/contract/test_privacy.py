@@ -1,13 +1,19 @@
 """What every privacy plan promises."""
 
+from typing import get_args
+
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor
 
-from lego_core.privacy import AbstractPrivacy, NoPrivacy
+from lego_core.privacy import AbstractPrivacy, NoPrivacy, PatientDp, Privacy
 from lego_core.update import BlockUpdate, to_vector
 
-PLANS: list[AbstractPrivacy] = [NoPrivacy(kind="no-privacy")]
+PLANS: list[AbstractPrivacy] = [
+    NoPrivacy(kind="no-privacy"),
+    PatientDp(kind="patient-dp", epsilon=3, noise_multiplier=2, batch_size=32, steps=50),
+]
 LIKE = {"a.weight": torch.zeros(2, 3), "b": torch.zeros(())}
 
 
@@ -50,9 +56,19 @@ def test_without_privacy_every_update_is_seen_as_it_is() -> None:
     _assert_equal(tensors, one.mean())
 
 
-def test_nobody_gets_a_plan_without_saying_so() -> None:
-    with pytest.raises(ValueError, match="Field required"):
-        NoPrivacy.model_validate({})
+@pytest.mark.parametrize("plan", PLANS)
+def test_nobody_gets_a_plan_without_saying_so(plan: AbstractPrivacy) -> None:
+    with pytest.raises(ValueError, match="kind\n  Field required"):
+        type(plan).model_validate({})
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_plan_survives_its_document(plan: AbstractPrivacy) -> None:
+    assert TypeAdapter(Privacy).validate_python(plan.to_plain()) == plan
+
+
+def test_every_plan_is_tested() -> None:
+    assert {type(plan) for plan in PLANS} == set(get_args(get_args(Privacy)[0]))
 
 
 def _assert_equal(tensors: dict[str, Tensor], vector: Tensor) -> None:
