@@ -115,6 +115,42 @@ def secure_sum(
 
 
 @bench.command()
+def privacy(
+    dataset: Annotated[
+        str, typer.Option(help="As for `bench quality`; `synthetic` makes patients of its own.")
+    ] = "synthetic",
+    data: Data = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, resolve_path=True, help="Where to write; runs/bench/privacy/DATASET."),
+    ] = None,
+    plan: Plan = None,
+    jobs: Jobs = 2,
+    seed: Seed = 0,
+    quick: Quick = False,
+    of: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True, file_okay=False, resolve_path=True,
+            help="Folder of a rehearsal: attack its model instead, and note it in its bundle and report.",
+        ),
+    ] = None,
+) -> None:
+    """Attack our own models under every privacy plan; goes on where it was stopped."""
+    if of is not None:
+        from simulations.benchmarks.privacy.rehearsal import run_rehearsal  # brings torch
+
+        run_rehearsal(of)
+        return
+    from simulations.benchmarks.privacy.command import run_privacy
+    from simulations.benchmarks.subject import Source
+
+    source = Source(dataset=dataset, plan=plan, data=data)
+    folder = output or (Path("runs") / "bench" / "privacy" / Path(dataset).stem).absolute()
+    run_privacy(source, folder, processes=jobs, seed=seed, quick=quick)
+
+
+@bench.command()
 def document(
     benchmarks: Annotated[
         list[Path], typer.Argument(exists=True, file_okay=False, help="Folders of finished benchmarks.")

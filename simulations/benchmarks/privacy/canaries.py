@@ -5,11 +5,12 @@ each whether it takes part. Whoever can tell from the trained block which ones d
 no guarantee with a small epsilon can hold: with one, only so many guesses are right.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from scipy.stats import binom
 from torch import Tensor
 
@@ -28,62 +29,45 @@ HIGHEST = 50.0  # an epsilon that no audit reaches
 
 
 @dataclass(frozen=True, slots=True)
-class Audit:
-    """What the canaries gave away.
+class Guessed:
+    """What the canaries of one training gave away.
 
     Args:
-        canaries: How many there were, in all trainings together.
+        canaries: How many there were.
         guesses: Of how many a guess was made.
         right: How many guesses were right.
-        least_epsilon: With 95 % confidence, no smaller epsilon holds; 0 says nothing.
     """
 
     canaries: int
     guesses: int
     right: int
-    least_epsilon: float
 
 
-def audit(
-    modality: str,
-    *,
-    patients: Patients,
-    protection: AbstractProtection,
-    canaries: int,
-    runs: int,
-    delta: float,
-    seed: int,
-) -> Audit:
-    """Train a block with canaries among its patients, and guess which took part.
+def look_for_canaries(
+    modality: str, *, patients: Patients, protection: AbstractProtection, canaries: int, seed: int
+) -> Guessed:
+    """Train a block with canaries among its patients, and guess which of them took part.
 
-    Every training has canaries of its own; all of them together are one mechanism with the
-    guarantee of each, and one audit.
+    The attacker is generous to himself: he has a block of the same real patients, without any canary.
 
     Args:
         modality: Which block.
-        patients: Half of the pool are the real patients of every training.
+        patients: Half of the pool are the real patients.
         protection: What is audited.
-        canaries: How many for each training; about half of them take part.
-        runs: Number of trainings.
-        delta: Of the guarantee; 0 if there is none.
-        seed: Another seed makes other canaries and other trainings.
+        canaries: How many; about half of them take part.
+        seed: Another seed makes other canaries and another training.
     """
     rng = np.random.default_rng(seed)
     order = rng.permutation(len(patients.pool)).tolist()
-    real = patients.pool.keep(patients.pool.records[row] for row in order[: len(order) // 2])
-    judge = _without_canaries(modality, real, patients=patients, seed=seed)
-    guesses = right = 0
-    for run in range(runs):
-        odd = make_canaries(canaries, modality, judge=judge, patients=patients, rng=rng)
-        took_part = rng.random(canaries) < 0.5
-        records = [*real.records, *(r for r, is_in in zip(odd.records, took_part, strict=True) if is_in)]
-        mixed = odd.keep(records[row] for row in rng.permutation(len(records)))
-        block = train_block(modality, mixed, patients=patients, protection=protection, seed=seed + 1000 * run)
-        before, after = (losses_of(model, odd, task=patients.task) for model in (judge, block))
-        said, correct = guess(before - after, took_part)
-        guesses, right = guesses + said, right + correct
-    least = least_epsilon(right, guesses, canaries=canaries * runs, delta=delta)
-    return Audit(canaries * runs, guesses, right, least)
+    real = patients.pool.keep(patients.pool.records[row] for row in order[: len(order) // 2]).only(modality)
+    judge = train_block(modality, real, patients=patients, protection=NoProtection(), seed=seed)
+    odd = make_canaries(canaries, modality, judge=judge, patients=patients, rng=rng)
+    took_part = rng.random(canaries) < 0.5
+    records = [*real.records, *(r for r, is_in in zip(odd.records, took_part, strict=True) if is_in)]
+    mixed = odd.keep(records[row] for row in rng.permutation(len(records)).tolist())
+    block = train_block(modality, mixed, patients=patients, protection=protection, seed=seed + 1)
+    before, after = (losses_of(model, odd, task=patients.task) for model in (judge, block))
+    return guess(before - after, took_part)
 
 
 def make_canaries(
@@ -104,34 +88,38 @@ def make_canaries(
     )
 
 
-def guess(scores: Float[np.ndarray, "C"], took_part: np.ndarray) -> tuple[int, int]:
-    """Say of the highest scores that they took part and of the lowest that they did not.
-
-    Returns:
-        How many guesses were made, and how many were right.
-    """
+def guess(scores: Float[np.ndarray, "C"], took_part: Bool[np.ndarray, "C"]) -> Guessed:
+    """Say of the highest scores that they took part and of the lowest that they did not."""
     each_way = round(GUESSED * len(scores) / 2)
     order = np.argsort(scores, kind="stable")
     lowest, highest = order[:each_way], order[len(order) - each_way :]
-    return 2 * each_way, int((~took_part[lowest]).sum() + took_part[highest].sum())
+    right = int((~took_part[lowest]).sum() + took_part[highest].sum())
+    return Guessed(len(scores), 2 * each_way, right)
 
 
-def least_epsilon(right: int, guesses: int, *, canaries: int, delta: float) -> float:
+def together(each: Sequence[Guessed]) -> Guessed:
+    """Several trainings as one audit.
+
+    Each has canaries of its own, so one canary more or less concerns one of them alone: together
+    they are one mechanism with the guarantee of each.
+    """
+    return Guessed(*(sum(getattr(one, name) for one in each) for name in Guessed.__slots__))
+
+
+def least_epsilon(found: Guessed, *, delta: float) -> float:
     """The largest epsilon that so many right guesses rule out, with 95 % confidence.
 
     Without delta it is the logit of the Clopper-Pearson bound on the share of right guesses.
 
     Args:
-        right: Right guesses.
-        guesses: All guesses.
-        canaries: All canaries, those of whom nothing was said included.
-        delta: Of the guarantee.
+        found: The guesses.
+        delta: Of the guarantee; 0 if there is none.
 
     Source:
         Steinke, Nasr, Jagielski. "Privacy Auditing with One (1) Training Run." NeurIPS 2023.
         arXiv:2305.08846, theorem 5.2.
     """
-    share = least_share(right, guesses, level=LEVEL)
+    share = least_share(found.right, found.guesses, level=LEVEL)
     if share <= 0.5:
         return 0.0
     low, high = 0.0, float(min(np.log(share / (1 - share)), HIGHEST)) if share < 1 else HIGHEST
@@ -139,25 +127,21 @@ def least_epsilon(right: int, guesses: int, *, canaries: int, delta: float) -> f
         return high
     while high - low > 1e-4:
         middle = (low + high) / 2
-        if chance_of(right, guesses, canaries=canaries, epsilon=middle, delta=delta) <= 1 - LEVEL:
+        if chance_of(found, epsilon=middle, delta=delta) <= 1 - LEVEL:
             low = middle
         else:
             high = middle
     return low
 
 
-def chance_of(right: int, guesses: int, *, canaries: int, epsilon: float, delta: float) -> float:
+def chance_of(found: Guessed, *, epsilon: float, delta: float) -> float:
     """The largest probability of so many right guesses under (epsilon, delta)-differential privacy."""
+    right, guesses = found.right, found.guesses
     share = 1 / (1 + np.exp(-epsilon))
     numbers = np.arange(1, right + 1)
     near = binom.cdf(right - 1, guesses, share) - binom.cdf(right - 1 - numbers, guesses, share)
-    extra = 2 * canaries * delta * float((near / numbers).max(initial=0.0))
+    extra = 2 * found.canaries * delta * float((near / numbers).max(initial=0.0))
     return float(min(binom.sf(right - 1, guesses, share) + extra, 1.0))
-
-
-def _without_canaries(modality: str, real: Cohort, *, patients: Patients, seed: int) -> LegoBlock:
-    """A block of the same real patients, which knows no canary: the attacker is given even that."""
-    return train_block(modality, real, patients=patients, protection=NoProtection(), seed=seed)
 
 
 def _with_random_values(

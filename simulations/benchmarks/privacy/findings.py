@@ -4,13 +4,19 @@ from collections.abc import Iterator, Sequence
 from typing import final
 
 from lego_core.run_report import Examined
-from simulations.benchmarks.privacy.canaries import Audit
+from simulations.benchmarks.privacy.canaries import Guessed
 from simulations.benchmarks.privacy.counting import FEW_ALARMS, Estimate
 from simulations.benchmarks.privacy.inversion import Likeness
 from simulations.benchmarks.results import AbstractResults
 
 GATE = 0.55  # the interval of a membership attack must end below it wherever a plan promises an epsilon
 COIN = 0.5
+MEASURES = {
+    "AUC": "tests of membership by AUC",
+    "TPR at 1 % FPR": "by members found at few false alarms",
+    "cosine": "readings of updates by cosine",
+    "epsilon": "audits by epsilon",
+}
 
 
 @final
@@ -63,7 +69,7 @@ def alarms_row(estimate: Estimate, *, attack: str, model: str, plan: str, claime
     )  # fmt: skip
 
 
-def inversion_row(likeness: Likeness, *, what: str, plan: str, claimed: float | None) -> Examined:
+def inversion_row(likeness: Likeness, *, what: str, plan: str) -> Examined:
     """How like the patients behind an update its reading is."""
     leaks = likeness.lead.low > 0
     verdict = "closer to them than to strangers" if leaks else "no closer to them than to strangers"
@@ -74,29 +80,29 @@ def inversion_row(likeness: Likeness, *, what: str, plan: str, claimed: float | 
     )
     return Examined(
         attack="inversion", measure="cosine", model=what, plan=plan, value=likeness.found.value,
-        low=likeness.found.low, high=likeness.found.high, chance=likeness.strangers.value, claimed=claimed,
+        low=likeness.found.low, high=likeness.found.high, chance=likeness.strangers.value,
         leaks=leaks, sentence=said,
     )  # fmt: skip
 
 
-def canary_row(found: Audit, *, model: str, plan: str, claimed: float | None) -> Examined:
+def canary_row(found: Guessed, least: float, *, model: str, plan: str, claimed: float | None) -> Examined:
     """The least epsilon, next to the one that is claimed."""
     said = (
         f"Under {plan}, {found.right} of {found.guesses} guesses about the canaries of {model} were right, "
-        f"which rules out any epsilon below {found.least_epsilon:.2f}."
-        if found.least_epsilon
+        f"which rules out any epsilon below {least:.2f}."
+        if least
         else f"Under {plan}, {found.right} of {found.guesses} guesses about the canaries of {model} were "
         "right, which rules out no epsilon."
     )
     if claimed is not None:
         said += (
             f" The plan claims {claimed:.2f}, and nothing speaks against it."
-            if found.least_epsilon <= claimed
+            if least <= claimed
             else f" THE PLAN CLAIMS {claimed:.2f}: THE CLAIM DOES NOT HOLD."
         )
     return Examined(
-        attack="canaries", measure="epsilon", model=model, plan=plan, value=found.least_epsilon, chance=0.0,
-        claimed=claimed, leaks=found.least_epsilon > 0, sentence=said,
+        attack="canaries", measure="epsilon", model=model, plan=plan, value=least, chance=0.0,
+        claimed=claimed, leaks=least > 0, sentence=said,
     )  # fmt: skip
 
 
@@ -104,9 +110,8 @@ def conclusions(rows: Sequence[Examined]) -> Iterator[str]:
     """What is at chance and what is not, plan by plan, and whether every promise was kept."""
     for plan in dict.fromkeys(row.plan for row in rows):
         own = [row for row in rows if row.plan == plan]
-        leaks = [f"{row.attack} on {row.model} ({row.measure})" for row in own if row.leaks]
-        told = f"{len(leaks)} of {len(own)} attacks do better than chance"
-        yield f"{plan}: {told}: {'; '.join(leaks)}." if leaks else f"{plan}: no attack does better than chance."
+        told = [line for measure, name in MEASURES.items() for line in _counted(own, measure, name)]
+        yield f"{plan}: better than chance are {'; '.join(told)}."
     promised = [row for row in rows if row.claimed is not None]
     if not promised:
         yield "No plan here promises an epsilon, so no gate applies."
@@ -124,6 +129,19 @@ def conclusions(rows: Sequence[Examined]) -> Iterator[str]:
     yield from (f"CLAIM BROKEN: {row.sentence}" for row in broken)
     if not broken and any(row.measure == "epsilon" for row in promised):
         yield "No canary speaks against an epsilon that is claimed."
+
+
+def _counted(rows: Sequence[Examined], measure: str, name: str) -> Iterator[str]:
+    """How many attacks of a kind do better than chance, and the strongest of them."""
+    own = [row for row in rows if row.measure == measure]
+    leaks = [row for row in own if row.leaks]
+    if not own:
+        return
+    if not leaks:
+        yield f"none of {len(own)} {name}"
+        return
+    best = max(leaks, key=lambda row: row.value)
+    yield f"{len(leaks)} of {len(own)} {name} (at most {best.value:.3f}, {best.attack} on {best.model})"
 
 
 def _an_attack(attack: str) -> str:

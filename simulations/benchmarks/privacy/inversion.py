@@ -53,6 +53,8 @@ class Step:
 class Likeness:
     """How like the patients behind an update its reading is, next to patients who are not behind it.
 
+    Intervals come from resampling whole updates: patients behind one update are read together.
+
     Args:
         found: Best cosine to each patient behind the update, on average.
         strangers: The same reading, compared with as many other patients.
@@ -90,14 +92,15 @@ def invert(
         trials: How often.
         seed: Another seed takes other patients.
     """
+    fewest = protection.fewest_patients
+    size = max(step.batch * step.steps, fewest)
     settings = round_settings(patients, block.modality).model_copy(
-        update={"dropout": False, "epochs": 1, "batch_size": step.batch}
+        update={"dropout": False, "epochs": 1, "batch_size": max(step.batch, fewest)}
     )
     own = patients.pool.only(block.modality)
     rng = np.random.default_rng(seed)
     found, strangers = [], []
     for trial in range(trials):
-        size = step.batch * step.steps
         order = rng.permutation(len(own)).tolist()
         sites = [order[place * size : (place + 1) * size] for place in range(SITES)]
         others = order[SITES * size :]
@@ -112,13 +115,10 @@ def invert(
         behind = sites if len(views) == len(sites) else [sum(sites, [])]
         for view, rows in zip(views, behind, strict=True):
             reading = read(view, block, settings=settings, steps=step.steps)
-            found.append(best_cosines(reading, rows_of(block, own, rows)))
-            strangers.append(best_cosines(reading, rows_of(block, own, others[: len(rows)])))
-    near, far = np.concatenate(found), np.concatenate(strangers)
-    pairs = min(len(near), len(far))
-    return Likeness(
-        mean_of(near, seed=seed), mean_of(far, seed=seed), mean_of(near[:pairs] - far[:pairs], seed=seed)
-    )
+            found.append(best_cosines(reading, rows_of(block, own, rows)).mean())
+            strangers.append(best_cosines(reading, rows_of(block, own, others[: len(rows)])).mean())
+    near, far = np.array(found), np.array(strangers)
+    return Likeness(mean_of(near, seed=seed), mean_of(far, seed=seed), mean_of(near - far, seed=seed))
 
 
 def read(
@@ -168,8 +168,9 @@ def best_cosines(reading: Float[Tensor, "N F"], rows: Float[Tensor, "B F"]) -> F
     return (nn.functional.normalize(rows) @ nn.functional.normalize(reading).T).amax(dim=1).numpy()
 
 
-def steps_of(largest: int, patients: int) -> Iterator[Step]:
-    """The steps that are looked at, as far as there are patients: one step, and one local epoch."""
-    for step in (*(Step(batch) for batch in (1, 4, 32)), *(Step(batch, 32 // batch) for batch in (1, 4))):
+def steps_of(largest: int, patients: int, *, one_only: bool) -> Iterator[Step]:
+    """The steps that are looked at, as far as there are patients: one step, and one epoch of 32 patients."""
+    epochs = () if one_only else (Step(batch, 32 // batch) for batch in (1, 4))
+    for step in (*(Step(batch) for batch in (1, 4, 32)), *epochs):
         if step.batch * step.steps <= largest and 2 * SITES * step.batch * step.steps <= patients:
             yield step

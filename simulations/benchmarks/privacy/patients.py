@@ -60,12 +60,13 @@ class Patients:
         return block
 
 
-def gather(source: Source, *, most: int, seed: int) -> Patients:
+def gather(source: Source, *, most: int, rounds: int, seed: int) -> Patients:
     """Draw the patients of an examination at random from a dataset.
 
     Args:
         source: A dataset as for `bench quality`, or `synthetic` for made-up patients.
         most: How many patients are taken, at most.
+        rounds: How many rounds a training has, at most; the plan may have fewer.
         seed: Another seed takes others.
 
     Raises:
@@ -86,6 +87,8 @@ def gather(source: Source, *, most: int, seed: int) -> Patients:
     chosen = [complete.records[place] for place in order]
     cut = round(PUBLIC_SHARE * len(chosen))
     public, pool = (complete.keep(part).marked("train") for part in (chosen[:cut], chosen[cut:]))
+    fewer = plan.rounds.model_copy(update={"rounds": min(plan.rounds.rounds, rounds)})
+    plan = plan.model_copy(update={"rounds": fewer})
     return Patients(plan, plan.task.agree(plan.task.summarise(public)), pool, public)
 
 
@@ -115,7 +118,7 @@ def deal(cohort: Cohort, sites: int) -> Sequence[Cohort]:
 
 
 def _made_up(patients: int) -> tuple[RunPlan, Cohort]:
-    tables = {"clinical": SyntheticTable(), "genes": SyntheticTable(features=200)}
+    tables = {"clinical": SyntheticTable(), "genes": SyntheticTable(features=100)}
     dataset = Synthetic(patients=patients, outcome=SyntheticClass(), modalities=tables)
     cohort = dataset.load()
     return default_plan(OWN, dataset, cohort), cohort
