@@ -13,6 +13,7 @@ from rich.text import Text
 from lego_core.bundle import ModelBundle, read_manifest
 from lego_core.chained_log import verify_log
 from lego_core.errors import LegoError
+from lego_core.privacy_advice import privacy_advice
 from lego_core.report import render_page, result_table
 
 app = typer.Typer(
@@ -77,6 +78,31 @@ def verify_log_command(
     console.print(
         Text(f"Its head is {now}. Note it, and give it as --head at the next look."), soft_wrap=True
     )
+
+
+@app.command(name="plan-privacy")
+def plan_privacy(
+    patients: Annotated[int, typer.Option(min=1, help="Training patients of the smallest site.")],
+    batch_size: Annotated[int, typer.Option(min=1, help="Patients expected in a step.")],
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each round (privacy.steps).")],
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Rounds of all blocks and fused models together that a site takes.")
+    ] = 1,
+    epsilon: Annotated[float | None, typer.Option(help="The budget: tell the noise it asks for.")] = None,
+    noise_multiplier: Annotated[float | None, typer.Option(help="The noise: tell what it costs.")] = None,
+    delta: Annotated[float | None, typer.Option(help="If not given, min(1e-5, 1/(10 patients)).")] = None,
+) -> None:
+    """Tell which noise an epsilon asks for, or what a noise costs, with patient-level privacy."""
+    with _plain_errors():
+        lines = privacy_advice(
+            patients=patients,
+            batch_size=batch_size,
+            steps=steps * rounds,
+            epsilon=epsilon,
+            noise_multiplier=noise_multiplier,
+            delta=delta,
+        )
+        Console().print(Text("\n".join(lines)), soft_wrap=True)
 
 
 @contextmanager

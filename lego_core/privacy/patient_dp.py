@@ -64,16 +64,16 @@ class PatientDp(AbstractPrivacy):
         return (
             "Patient-level differential privacy at each site: all weights that a site sent are "
             f"(epsilon, delta)-differentially private with epsilon at most {self.epsilon:g} and delta = "
-            f"{delta}. The unit is one training patient of that site, with everything measured of this patient, added or taken "
-            "away; the site's ledger counts all rounds, runs, blocks and fused models together. Epsilon does "
-            "not cover the number of a site's training patients, the sums agreed on before training "
-            "(normalisation, time bins, base rates), Gram matrices, or the scores on validation and test "
-            "patients and what was chosen by them."
+            f"{delta}. The unit is one training patient of that site, with everything measured of this "
+            "patient, added or taken away; the site's ledger counts all rounds, runs, blocks and fused "
+            "models together. Epsilon does not cover the number of a site's training patients, the sums "
+            "agreed on before training (normalisation, time bins, base rates), Gram matrices, or the scores "
+            "on validation and test patients and what was chosen by them."
         )
 
     def delta_for(self, num_patients: int) -> float:
         """The delta of a site with so many training patients, in all modalities together."""
-        return self.delta if self.delta is not None else min(DELTA, 1 / (10 * max(1, num_patients)))
+        return self.delta if self.delta is not None else default_delta(num_patients)
 
     def sampling_rate(self, num_patients: int) -> float:
         """With which probability each of so many training patients takes part in a step.
@@ -101,6 +101,11 @@ class PatientDp(AbstractPrivacy):
     def reveal(self, updates: Sequence[ProtectedUpdate], like: Mapping[str, Tensor]) -> list[BlockUpdate]:
         """Take each update as it came."""
         return _open().reveal(updates, like)
+
+
+def default_delta(num_patients: int) -> float:
+    """The smaller of 1e-5 and a tenth of one over the number of patients."""
+    return min(DELTA, 1 / (10 * max(1, num_patients)))
 
 
 def _open() -> NoPrivacy:

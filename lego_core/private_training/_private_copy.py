@@ -9,6 +9,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
+from lego_core._opacus import require_opacus
 from lego_core.per_patient import HasConstants, OnePerPatient, PatientsTogether
 
 
@@ -33,6 +34,7 @@ class PrivateCopy:
     """
 
     def __init__(self, model: nn.Module) -> None:
+        require_opacus()
         from opacus.grad_sample import GradSampleModule
 
         GradSampleModule.GRAD_SAMPLERS[OnePerPatient] = _gradient_of_constant
