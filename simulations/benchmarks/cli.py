@@ -131,7 +131,9 @@ def privacy(
     of: Annotated[
         Path | None,
         typer.Option(
-            exists=True, file_okay=False, resolve_path=True,
+            exists=True,
+            file_okay=False,
+            resolve_path=True,
             help="Folder of a rehearsal: attack its model instead, and note it in its bundle and report.",
         ),
     ] = None,
@@ -153,21 +155,37 @@ def privacy(
 @bench.command()
 def document(
     benchmarks: Annotated[
-        list[Path], typer.Argument(exists=True, file_okay=False, help="Folders of finished benchmarks.")
-    ],
+        list[Path] | None,
+        typer.Argument(exists=True, file_okay=False, help="Folders of finished benchmarks."),
+    ] = None,
     studies: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="The folder of finished studies.")
     ] = None,
+    privacy: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, file_okay=False, help="A folder of `bench privacy`, for PRIVACY.md."),
+    ] = None,
     output: Annotated[
-        Path, typer.Option(file_okay=False, help="Where to write RESULTS.md and its figures.")
+        Path, typer.Option(file_okay=False, help="Where to write RESULTS.md, PRIVACY.md and their figures.")
     ] = Path("runs"),
 ) -> None:
     """Put finished benchmarks and studies into one document: RESULTS.md, with figures."""
+    from lego_core.errors import RunError
     from simulations.benchmarks.across import Finished  # brings torch
     from simulations.benchmarks.command import command, say
     from simulations.benchmarks.document import write_document
+    from simulations.benchmarks.privacy.shown import write_privacy_document
 
     with command() as console:
+        if not benchmarks and not privacy:
+            raise RunError(
+                "There is nothing to document. Name folders of finished benchmarks, or --privacy DIR."
+            )
+        if privacy:
+            write_privacy_document(privacy, folder=output)
+            say(console, [str(output / "PRIVACY.md")])
+        if not benchmarks:
+            return
         finished = [Finished.read(folder) for folder in benchmarks]
         found = sorted(path.parent for path in studies.glob("*/results.json")) if studies else []
         write_document(finished, found, folder=output)

@@ -4,11 +4,12 @@ from functools import partial
 from pathlib import Path
 
 from simulations.benchmarks.command import WRITTEN, command, run_missing, say, write_down
-from simulations.benchmarks.privacy.examination import QUICK, Examination, Extent, run_piece
+from simulations.benchmarks.privacy.examination import QUICK, Examination, Extent
 from simulations.benchmarks.privacy.federation import SITES
 from simulations.benchmarks.privacy.findings import PrivacyResults, conclusions
+from simulations.benchmarks.privacy.noised import NoisedAtTheSite
 from simulations.benchmarks.privacy.outcome import rows_of, utility_of
-from simulations.benchmarks.privacy.protections import NoisedAtTheSite
+from simulations.benchmarks.privacy.pieces import run_piece
 from simulations.benchmarks.privacy.shown import draw, markdown, terminal
 from simulations.benchmarks.store import Store
 from simulations.benchmarks.subject import Source
@@ -85,10 +86,10 @@ def describe(examination: Examination) -> str:
         if isinstance(one, NoisedAtTheSite)
     )
     return (
-        f"{len(patients.pool)} patients of {examination.source.dataset}; {2 * extent.pairs} models of each kind, "
-        f"each trained by a random half over {SITES} sites in {patients.plan.rounds.rounds} rounds, and each "
-        f"attacked with {2 * extent.pairs - 2} shadow models; means, spreads and base rates from "
-        f"{len(patients.public)} patients who do nothing else. {extent.trials} times {SITES} updates are read. "
-        f"{extent.runs} trainings have {extent.canaries} canaries each, of whom half take part. "
+        f"{len(patients.pool)} patients of {examination.source.dataset}; {2 * extent.pairs} models of each "
+        f"kind, each trained by a random half over {SITES} sites in {patients.plan.rounds.rounds} rounds, "
+        f"and each attacked with {2 * extent.pairs - 2} shadow models; means, spreads and base rates from "
+        f"{len(patients.public)} patients who do nothing else. {extent.trials} times {SITES} updates are "
+        f"read. {extent.runs} trainings have {extent.canaries} canaries each, of whom half take part. "
         f"Noise multipliers: {noise}."
     )

@@ -11,6 +11,8 @@ from simulations.benchmarks.results import AbstractResults
 
 GATE = 0.55  # the interval of a membership attack must end below it wherever a plan promises an epsilon
 COIN = 0.5
+MERGE = "the merge"  # what the merge of all blocks is called
+METRIC_OF = "metric of "  # before the name of a model, where its metric is kept
 MEASURES = {
     "AUC": "tests of membership by AUC",
     "TPR at 1 % FPR": "by members found at few false alarms",
@@ -116,9 +118,7 @@ def conclusions(rows: Sequence[Examined]) -> Iterator[str]:
     if not promised:
         yield "No plan here promises an epsilon, so no gate applies."
         return
-    above = [
-        row for row in promised if row.measure == "AUC" and row.high is not None and row.high > GATE
-    ]
+    above = [row for row in promised if row.measure == "AUC" and row.high is not None and row.high > GATE]
     yield from (f"GATE NOT PASSED: {row.sentence}" for row in above)
     if not above:
         yield (

@@ -112,7 +112,7 @@ def invert(
             for place, site in enumerate(sites)
         ]  # fmt: skip
         views = protection.seen(updates)
-        behind = sites if len(views) == len(sites) else [sum(sites, [])]
+        behind = sites if len(views) == len(sites) else [order[: SITES * size]]
         for view, rows in zip(views, behind, strict=True):
             reading = read(view, block, settings=settings, steps=step.steps)
             found.append(best_cosines(reading, rows_of(block, own, rows)).mean())

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from lego_core.run_report import Examined
-from simulations.benchmarks.privacy.canaries import least_epsilon, together
+from simulations.benchmarks.privacy.canaries import Guessed, least_epsilon, together
 from simulations.benchmarks.privacy.counting import area_over_models, rate_over_models
-from simulations.benchmarks.privacy.examination import MERGE, Examination, Piece, guessed
-from simulations.benchmarks.privacy.findings import alarms_row, canary_row, membership_row
+from simulations.benchmarks.privacy.examination import Examination, Piece
+from simulations.benchmarks.privacy.findings import MERGE, METRIC_OF, alarms_row, canary_row, membership_row
 from simulations.benchmarks.privacy.membership import Losses, likelihood_ratio, loss_threshold
 
 ATTACKS = {"loss threshold": loss_threshold, "likelihood ratio": likelihood_ratio}
@@ -20,7 +20,11 @@ def rows_of(examination: Examination) -> list[Examined]:
     return [
         row
         for plan in examination.protections
-        for row in (*_membership(examination, plan), *_inversion(examination, plan), _canaries(examination, plan))
+        for row in (
+            *_membership(examination, plan),
+            *_inversion(examination, plan),
+            _canaries(examination, plan),
+        )
     ]
 
 
@@ -29,16 +33,16 @@ def utility_of(examination: Examination) -> dict[str, dict[str, float]]:
     found: dict[str, dict[str, float]] = {}
     for plan in examination.protections:
         said = _membership_pieces(examination, plan)
-        names = [name for name in said[0] if name.startswith("metric of ")]
+        names = [name for name in said[0] if name.startswith(METRIC_OF)]
         found[plan] = {
-            name.removeprefix("metric of "): float(np.mean([each[name] for each in said])) for name in names
+            name.removeprefix(METRIC_OF): float(np.mean([each[name] for each in said])) for name in names
         }
     return found
 
 
 def _membership(examination: Examination, plan: str) -> Iterator[Examined]:
     said, member = _membership_pieces(examination, plan), examination.member()
-    for model in (name for name in said[0] if not name.startswith("metric of ")):
+    for model in (name for name in said[0] if not name.startswith(METRIC_OF)):
         blocks = len(examination.patients.modalities) if model == MERGE else 1
         promised = examination.protections[plan].promised(examination.course(blocks=blocks))
         seen = Losses(np.stack([each[model] for each in said]), member)
@@ -66,7 +70,8 @@ def _inversion(examination: Examination, plan: str) -> Iterator[Examined]:
 
 def _canaries(examination: Examination, plan: str) -> Examined:
     promised = examination.protections[plan].promised(examination.course())
-    found = together(guessed(examination, plan))
+    pieces = [Piece(plan, "canaries", number) for number in range(examination.extent.runs)]
+    found = together([Guessed(**json.loads(examination.path(piece).read_bytes())) for piece in pieces])
     least = least_epsilon(found, delta=promised.delta if promised else 0.0)
     model, claimed = f"block {examination.audited()}", promised and promised.epsilon
     return canary_row(found, least, model=model, plan=plan, claimed=claimed)

@@ -8,7 +8,7 @@ from jaxtyping import Bool
 
 from lego_core.block import LegoBlock
 from lego_core.datasets import Synthetic
-from lego_core.datasets._synthetic_modalities import SyntheticTable
+from lego_core.datasets._synthetic_modalities import SyntheticModality, SyntheticTable
 from lego_core.datasets._synthetic_outcomes import SyntheticClass
 from lego_core.errors import DataError
 from lego_core.plan import RunPlan
@@ -118,7 +118,10 @@ def deal(cohort: Cohort, sites: int) -> Sequence[Cohort]:
 
 
 def _made_up(patients: int) -> tuple[RunPlan, Cohort]:
-    tables = {"clinical": SyntheticTable(), "genes": SyntheticTable(features=100)}
+    tables: dict[str, SyntheticModality] = {
+        "clinical": SyntheticTable(),
+        "genes": SyntheticTable(features=100),
+    }
     dataset = Synthetic(patients=patients, outcome=SyntheticClass(), modalities=tables)
     cohort = dataset.load()
     return default_plan(OWN, dataset, cohort), cohort

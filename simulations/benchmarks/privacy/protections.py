@@ -10,10 +10,8 @@ import torch
 
 from lego_core.block import LegoBlock
 from lego_core.errors import PrivacyError
-from lego_core.privacy import PatientDp
 from lego_core.privacy.fsa1.fixed_point import fraction_bits, from_fixed_point
 from lego_core.privacy.fsa1.vectors import Clipped
-from lego_core.private_training import PrivateTrainer
 from lego_core.records import Cohort
 from lego_core.tasks import Task
 from lego_core.training import Trainer, TrainingSettings
@@ -21,7 +19,6 @@ from lego_core.update import BlockUpdate
 
 CLIP = 1.0  # largest size of a number of an update in a secure sum; ours are below a tenth of it
 FEWEST_SITES = 3
-ANY = 1e6  # a budget that nothing exceeds: what is spent is counted here, not limited
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,78 +123,6 @@ class OnlyTheSum(AbstractProtection):
         return
 
 
-@final
-class NoisedAtTheSite(AbstractProtection):
-    """`patient-dp`: sites add noise while they train, and the server sees what they learned so.
-
-    Noise and sampling are drawn from the seed, so that an examination can be repeated; a site
-    draws them from its operating system.
-
-    Args:
-        noise_multiplier: Standard deviation of the noise, in clip norms.
-        label: What tables call it.
-    """
-
-    fewest_patients = 2  # one alone would be hidden among nobody
-
-    def __init__(self, noise_multiplier: float, *, label: str) -> None:
-        self.noise_multiplier = noise_multiplier
-        self.label = label
-
-    @classmethod
-    def within(cls, epsilon: float, course: Course) -> "NoisedAtTheSite":
-        """As little noise as keeps a whole training within an epsilon."""
-        privacy = _privacy(1.0, len_site=course.site_patients, settings=course.settings)
-        noise = noise_for(
-            epsilon,
-            delta=privacy.delta_for(course.site_patients),
-            sampling_rate=privacy.sampling_rate(course.site_patients),
-            steps=privacy.steps * course.rounds * course.blocks,
-        )
-        return cls(noise, label=f"patient-dp, epsilon {epsilon:g}")
-
-    @property
-    def name(self) -> str:
-        """As in plans, with the level of noise."""
-        return self.label
-
-    def train(
-        self, block: LegoBlock, cohort: Cohort, *, task: Task, settings: TrainingSettings, seed: int
-    ) -> None:
-        """The project's own private training, with as many steps as the other one takes."""
-        privacy = _privacy(self.noise_multiplier, len_site=len(cohort), settings=settings)
-        trainer = PrivateTrainer(
-            block, task=task, settings=settings, privacy=privacy, device="cpu",
-            entropy=np.random.default_rng(seed).bytes,
-        )  # fmt: skip
-        trainer.fit(cohort, seed=seed)
-
-    def seen(self, updates: Sequence[BlockUpdate]) -> list[BlockUpdate]:
-        """Every update, with the noise that is in it."""
-        return NoProtection().seen(updates)
-
-    def promised(self, course: Course) -> Guarantee:
-        """What the accountant says."""
-        privacy = _privacy(self.noise_multiplier, len_site=course.site_patients, settings=course.settings)
-        delta = privacy.delta_for(course.site_patients)
-        spent = epsilon_of(
-            noise_multiplier=self.noise_multiplier,
-            sampling_rate=privacy.sampling_rate(course.site_patients),
-            steps=privacy.steps * course.rounds * course.blocks,
-            delta=delta,
-        )
-        return Guarantee(spent, delta)
-
-
-def _privacy(noise_multiplier: float, *, len_site: int, settings: TrainingSettings) -> PatientDp:
-    """The plan of a site of this size: batches and passes as in its training without noise."""
-    batch = min(settings.batch_size, len_site)
-    steps = max(1, round(settings.epochs * len_site / batch))
-    return PatientDp(
-        kind="patient-dp", epsilon=ANY, noise_multiplier=noise_multiplier, batch_size=batch, steps=steps
-    )
-
-
 def sum_of_residues(updates: Sequence[BlockUpdate]) -> BlockUpdate:
     """Add updates as FSA1 does: weighted, clipped, rounded to fixed point, modulo 2^32.
 
@@ -218,19 +143,3 @@ def sum_of_residues(updates: Sequence[BlockUpdate]) -> BlockUpdate:
         total += words
     numbers = torch.from_numpy(from_fixed_point(total, bits=bits)) * cap
     return BlockUpdate(numbers[:-1], float(numbers[-1]) / CLIP)
-
-
-def epsilon_of(*, noise_multiplier: float, sampling_rate: float, steps: int, delta: float) -> float:
-    from opacus.accountants import PRVAccountant
-
-    accountant = PRVAccountant()
-    accountant.history = [(noise_multiplier, sampling_rate, steps)]
-    return accountant.get_epsilon(delta)
-
-
-def noise_for(epsilon: float, *, delta: float, sampling_rate: float, steps: int) -> float:
-    from opacus.accountants.utils import get_noise_multiplier
-
-    return get_noise_multiplier(
-        target_epsilon=epsilon, target_delta=delta, sample_rate=sampling_rate, steps=steps, accountant="prv"
-    )

@@ -93,14 +93,15 @@ def examine_bundle(bundle: ModelBundle, hospitals: Sequence[Hospital]) -> tuple[
 Sides = list[tuple[Cohort, Cohort]]
 
 
-def _targets(
-    bundle: ModelBundle, hospitals: Sequence[Hospital]
-) -> Iterator[tuple[str, nn.Module, Sides]]:
+def _targets(bundle: ModelBundle, hospitals: Sequence[Hospital]) -> Iterator[tuple[str, nn.Module, Sides]]:
     """What is attacked, with the members and the strangers of each hospital."""
     modalities = bundle.models.merged.modalities
     for modality in modalities:
         sides = [
-            (one.patients.part("train") if one.trains_blocks else one.patients.keep([]), one.patients.part("test"))
+            (
+                one.patients.part("train") if one.trains_blocks else one.patients.keep([]),
+                one.patients.part("test"),
+            )
             for one in hospitals
         ]
         alone = [tuple(side.only(modality) for side in pair) for pair in sides]
@@ -117,8 +118,8 @@ def _attack(model: nn.Module, sides: Sides, *, name: str, bundle: ModelBundle) -
     members, strangers = (sum(len(pair[side]) for pair in compared) for side in (0, 1))
     if min(members, strangers) < FEWEST:
         raise DataError(
-            f"Nothing is said of {name}: {members} patients trained it and {strangers} are test patients, and "
-            f"{FEWEST} of each are the least."
+            f"Nothing is said of {name}: {members} patients trained it and {strangers} are test patients, "
+            f"and {FEWEST} of each are the least."
         )
     estimate = _areas(model, compared, task=bundle.agreement.task, seed=bundle.plan.seed)
     privacy = bundle.plan.privacy
@@ -127,8 +128,8 @@ def _attack(model: nn.Module, sides: Sides, *, name: str, bundle: ModelBundle) -
     how = (
         f" Compared were {members} members and {strangers} strangers, within each hospital."
         if within
-        else f" Compared were {members} members and {strangers} strangers of other hospitals, since no hospital "
-        "has both: what differs between hospitals looks like membership here."
+        else f" Compared were {members} members and {strangers} strangers of other hospitals, since no "
+        "hospital has both: what differs between hospitals looks like membership here."
     )
     return row.model_copy(update={"sentence": row.sentence + how})
 

@@ -1,18 +1,37 @@
 """The table and the figure of an examination."""
 
+import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from rich.table import Table
 from rich.text import Text
 
 from lego_core.run_report import Examined
+from simulations.benchmarks.document import FIGURES, without_paths
 from simulations.benchmarks.privacy.findings import GATE, PrivacyResults
+from simulations.benchmarks.store import write_whole
 
-HEADINGS = ("plan", "model or update", "attack", "measure", "value", "95 % interval", "chance", "claimed epsilon")
+HEADINGS = (
+    "plan",
+    "model or update",
+    "attack",
+    "measure",
+    "value",
+    "95 % interval",
+    "chance",
+    "claimed epsilon",
+)
+HEAD = """# What do the models give away?
+
+Written by `python -m simulations bench document` from finished examinations, not by hand.
+[README](README.md#what-the-models-give-away) says how the attacks work. *Better than chance* is said
+where the 95 % interval excludes chance.
+"""
 COLOURS = ("#b23b3b", "#d1862b", "#1f77b4", "#2ca02c", "#6a4c93")
 
 
@@ -50,16 +69,28 @@ def draw(results: PrivacyResults, path: Path) -> None:
         figure = Figure(figsize=(13, 5.2), layout="constrained")
         membership, inversion, epsilon = figure.subplots(1, 3)
         plans = list(dict.fromkeys(row.plan for row in results.rows))
-        colours = dict(zip(plans, COLOURS, strict=False))
+        colours: dict[str, str] = dict(zip(plans, COLOURS, strict=False))
         _intervals(membership, [row for row in results.rows if row.measure == "AUC"], colours)
         membership.axvline(GATE, color="black", linestyle=":", linewidth=0.8)
         membership.set_title(f"Who trained it? AUC; gate at {GATE}", loc="left")
         _intervals(inversion, [row for row in results.rows if row.attack == "inversion"], colours)
         inversion.set_title("What did they look like? Cosine; × strangers", loc="left")
         _epsilons(epsilon, [row for row in results.rows if row.attack == "canaries"], colours)
-        handles = [mpl.lines.Line2D([], [], color=colours[plan], marker="o", label=plan) for plan in plans]
+        handles = [Line2D([], [], color=colours[plan], marker="o", label=plan) for plan in plans]
         figure.legend(handles=handles, loc="outside lower center", ncols=len(plans), frameon=False)
         figure.savefig(path, format="svg", metadata={"Date": None})
+
+
+def write_privacy_document(finished: Sequence[Path], *, folder: Path) -> None:
+    """Write `PRIVACY.md` and its figures from finished examinations."""
+    (folder / FIGURES).mkdir(parents=True, exist_ok=True)
+    lines = [HEAD]
+    for each in finished:
+        figure = f"{FIGURES}/privacy-{each.name}.svg"
+        shutil.copyfile(each / "figure.svg", folder / figure)
+        table = without_paths((each / "table.md").read_text(encoding="utf-8"))
+        lines += [table, f"![What attacks come to]({figure})", ""]
+    write_whole(folder / "PRIVACY.md", "\n".join(lines).rstrip() + "\n")
 
 
 def _intervals(axes: Axes, rows: Sequence[Examined], colours: dict[str, str]) -> None:
@@ -67,6 +98,8 @@ def _intervals(axes: Axes, rows: Sequence[Examined], colours: dict[str, str]) ->
     names = list(dict.fromkeys(_name(row) for row in rows))
     plans = list(dict.fromkeys(row.plan for row in rows))
     for row in rows:
+        if row.low is None or row.high is None:
+            continue
         place = names.index(_name(row)) + 0.16 * (plans.index(row.plan) - (len(plans) - 1) / 2)
         axes.plot([row.low, row.high], [place, place], color=colours[row.plan], linewidth=1.4)
         axes.plot([row.value], [place], "o", color=colours[row.plan], markersize=3.5)
