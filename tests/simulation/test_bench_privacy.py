@@ -210,15 +210,15 @@ def test_noise_within_a_budget_spends_all_of_it_and_no_more():
 def test_without_a_delta_the_least_epsilon_is_the_logit_of_the_bound():
     share = counting.least_share(85, 100)
 
-    assert canaries.least_epsilon(Guessed(200, 100, 85), delta=0.0) == pytest.approx(
+    assert canaries.least_epsilon(Guessed(200, 100, 85, members=300), delta=0.0) == pytest.approx(
         math.log(share / (1 - share))
     )
-    assert canaries.least_epsilon(Guessed(200, 100, 55), delta=0.0) == 0.0
+    assert canaries.least_epsilon(Guessed(200, 100, 55, members=300), delta=0.0) == 0.0
 
 
 @pytest.mark.parametrize(("right", "delta"), [(85, 1e-5), (100, 1e-3), (70, 1e-2)])
 def test_a_delta_leaves_a_smaller_epsilon_which_is_just_ruled_out(right, delta):
-    found = Guessed(200, 100, right)
+    found = Guessed(200, 100, right, members=300)
 
     least = canaries.least_epsilon(found, delta=delta)
 

@@ -29,7 +29,7 @@ from simulations.benchmarks.subject import Source
 from simulations.cli import app
 from simulations.make_sites import make_sites
 
-TINY = Extent(patients=80, pairs=3, trials=2, largest=1, canaries=20, runs=1, rounds=1)
+TINY = Extent(patients=80, pairs=3, trials=1, largest=1, canaries=20, runs=1, rounds=1)
 HOSPITALS = """
 [simulation.data]
 kind = "synthetic"
@@ -52,7 +52,9 @@ def row(value: float, spread: float, *, claimed: float | None = None) -> Examine
 
 
 def audit(least: float, claimed: float) -> Examined:
-    return canary_row(Guessed(100, 50, 40), least, model="block a", plan="some plan", claimed=claimed)
+    return canary_row(
+        Guessed(100, 50, 40, members=300), least, model="block a", plan="some plan", claimed=claimed
+    )
 
 
 @pytest.mark.parametrize(

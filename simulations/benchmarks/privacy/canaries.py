@@ -36,11 +36,13 @@ class Guessed:
         canaries: How many there were.
         guesses: Of how many a guess was made.
         right: How many guesses were right.
+        members: How many patients and canaries took part.
     """
 
     canaries: int
     guesses: int
     right: int
+    members: int
 
 
 def look_for_canaries(
@@ -67,7 +69,7 @@ def look_for_canaries(
     mixed = odd.keep(records[row] for row in rng.permutation(len(records)).tolist())
     block = train_block(modality, mixed, patients=patients, protection=protection, seed=seed + 1)
     before, after = (losses_of(model, odd, task=patients.task) for model in (judge, block))
-    return guess(before - after, took_part)
+    return guess(before - after, took_part, members=len(mixed))
 
 
 def make_canaries(
@@ -88,13 +90,13 @@ def make_canaries(
     )
 
 
-def guess(scores: Float[np.ndarray, "C"], took_part: Bool[np.ndarray, "C"]) -> Guessed:
+def guess(scores: Float[np.ndarray, "C"], took_part: Bool[np.ndarray, "C"], *, members: int) -> Guessed:
     """Say of the highest scores that they took part and of the lowest that they did not."""
     each_way = round(GUESSED * len(scores) / 2)
     order = np.argsort(scores, kind="stable")
     lowest, highest = order[:each_way], order[len(order) - each_way :]
     right = int((~took_part[lowest]).sum() + took_part[highest].sum())
-    return Guessed(len(scores), 2 * each_way, right)
+    return Guessed(len(scores), 2 * each_way, right, members)
 
 
 def together(each: Sequence[Guessed]) -> Guessed:

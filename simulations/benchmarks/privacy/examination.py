@@ -122,9 +122,9 @@ class Examination:
         """Who is a member of which model (M, N)."""
         return halves(len(self.patients.pool), pairs=self.extent.pairs, seed=self.seed)
 
-    def course(self, *, blocks: int = 1) -> Course:
-        """A whole training of so many blocks by half of the pool."""
-        members = len(self.patients.pool) // 2
+    def course(self, *, blocks: int = 1, members: int | None = None) -> Course:
+        """A whole training of so many blocks, by half of the pool if not given."""
+        members = len(self.patients.pool) // 2 if members is None else members
         settings = round_settings(self.patients, self.patients.modalities[0])
         return Course(members // SITES, settings, self.patients.plan.rounds.rounds, blocks)
 

@@ -72,8 +72,10 @@ class NoisedAtTheSite(AbstractProtection):
 
 def _dose(course: Course) -> tuple[float, float, int]:
     """Delta, sampling rate and number of steps of a whole training."""
-    privacy = _privacy(1.0, len_site=course.site_patients, settings=course.settings)
-    steps = privacy.steps * course.rounds * course.blocks
+    privacy, larger = (
+        _privacy(1.0, len_site=course.site_patients + more, settings=course.settings) for more in (0, 1)
+    )  # sites that are dealt evenly differ by one patient: the rate of the one, the steps of the other
+    steps = max(privacy.steps, larger.steps) * course.rounds * course.blocks
     return privacy.delta_for(course.site_patients), privacy.sampling_rate(course.site_patients), steps
 
 

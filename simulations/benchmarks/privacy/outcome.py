@@ -69,9 +69,11 @@ def _inversion(examination: Examination, plan: str) -> Iterator[Examined]:
 
 
 def _canaries(examination: Examination, plan: str) -> Examined:
-    promised = examination.protections[plan].promised(examination.course())
     pieces = [Piece(plan, "canaries", number) for number in range(examination.extent.runs)]
-    found = together([Guessed(**json.loads(examination.path(piece).read_bytes())) for piece in pieces])
-    least = least_epsilon(found, delta=promised.delta if promised else 0.0)
-    model, claimed = f"block {examination.audited()}", promised and promised.epsilon
-    return canary_row(found, least, model=model, plan=plan, claimed=claimed)
+    each = [Guessed(**json.loads(examination.path(piece).read_bytes())) for piece in pieces]
+    courses = [examination.course(members=one.members) for one in each]
+    promised = [found for course in courses if (found := examination.protections[plan].promised(course))]
+    claimed = max((one.epsilon for one in promised), default=None)
+    least = least_epsilon(together(each), delta=max((one.delta for one in promised), default=0.0))
+    model = f"block {examination.audited()}"
+    return canary_row(together(each), least, model=model, plan=plan, claimed=claimed)
