@@ -42,6 +42,10 @@ modalities = ["one"]
 hospitals = 2
 split = { train = 0.5, validation = 0.1, test = 0.4 }
 """
+REPORT = RunReport(
+    plan="tiny", description="", task="classification", status="complete", started="2026-01-01T00:00:00",
+    seconds=1.0, privacy_kind="no-privacy", privacy_claim="None.", versions=versions(),
+)  # fmt: skip
 
 
 def row(value: float, spread: float, *, claimed: float | None = None) -> Examined:
@@ -125,11 +129,7 @@ def rehearsed(tmp_path: Path) -> Path:
     cohort = plan.simulation.data.load()  # type: ignore[union-attr]
     agreement = Agreement(schemas=dict(cohort.schemas), task=plan.task)
     models = build_models(plan, agreement, ["one"], with_fused=False)
-    report = RunReport(
-        plan="tiny", description="", task="classification", status="complete", started="2026-01-01T00:00:00",
-        seconds=1.0, privacy_kind="no-privacy", privacy_claim="None.", versions=versions(),
-    )  # fmt: skip
-    bundle = ModelBundle(models, plan, agreement, report)
+    bundle = ModelBundle(models, plan, agreement, REPORT)
     bundle.save(tmp_path / "bundle")
     trained = [one.patients.part("train") for one in hospitals_of(tmp_path, bundle)]
     everybody = trained[0].keep(record for own in trained for record in own.records)
@@ -177,6 +177,24 @@ def test_hospitals_without_test_patients_are_compared_with_others_and_it_is_said
     assert "of other hospitals, since no hospital has both" in found.sentence
     assert none == []
     assert "0 are test patients, and 10 of each are the least" in notes[0]
+
+
+def test_paired_patients_are_members_of_the_fused_model_and_not_of_the_blocks(tmp_path):
+    paired = HOSPITALS.replace('modalities = ["one"]', 'modalities = ["one", "two"]').replace(
+        "modalities.one = {", 'modalities.two = { layout = "table", features = 3 }\nmodalities.one = {'
+    )
+    plan = RunPlan.parse(tiny_plan("one", "two", task=TASKS["class"]) + "[fuse]\n" + paired, where="x")
+    make_sites(plan, tmp_path / "sites")
+    agreement = Agreement(schemas=dict(plan.simulation.data.load().schemas), task=plan.task)  # type: ignore[union-attr]
+    models = build_models(plan, agreement, ["one", "two"], with_fused=True).eval()
+    bundle = ModelBundle(models, plan, agreement, REPORT)
+
+    (found,), notes = examine_bundle(bundle, hospitals_of(tmp_path, bundle))
+
+    assert found.model == "the fused model"
+    assert [note.split(":")[0] for note in notes] == [
+        f"Nothing is said of the merge, shown {name} alone" for name in ("one", "two")
+    ]
 
 
 def test_a_folder_without_hospitals_is_refused(rehearsed, tmp_path_factory):
