@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil, floor, log, log10
 from typing import final
 
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 from lego_core._opacus import require_opacus
 from lego_core.errors import PrivacyError
@@ -120,7 +120,7 @@ def needed_noise(epsilon: float, *, delta: float, sampling_rate: float, steps: i
     little = enough / 2
     while excess(little) <= 0:
         enough, little = little, little / 2
-    noise = float(brentq(excess, little, enough, rtol=1e-3))
+    noise = float(root_scalar(excess, bracket=(little, enough), xtol=1e-3 * little).root)
     digits = 2 - floor(log10(noise))
     noise = ceil(noise * 10**digits) / 10**digits
     while excess(noise) > 0:

@@ -13,8 +13,12 @@ from lego_core.privacy_advice import privacy_advice
 SITE = {"patients": 400, "batch_size": 40, "steps": 60}
 
 
-def test_the_noise_of_an_epsilon_costs_that_epsilon():
-    for_epsilon = privacy_advice(**SITE, epsilon=3.0)
+@pytest.fixture(scope="module")
+def for_epsilon() -> list[str]:
+    return privacy_advice(**SITE, epsilon=3.0)
+
+
+def test_the_noise_of_an_epsilon_costs_that_epsilon(for_epsilon):
     noise = float(re.search(r"you need noise-multiplier = ([\d.]+)", for_epsilon[0]).group(1))
 
     costs = privacy_advice(**SITE, noise_multiplier=noise)
@@ -30,8 +34,8 @@ def test_a_weak_promise_is_called_weak():
     )
 
 
-def test_alternatives_with_fewer_steps_need_less_noise():
-    table = [line.split() for line in privacy_advice(**SITE, epsilon=3.0) if line.strip()[:1].isdigit()]
+def test_alternatives_with_fewer_steps_need_less_noise(for_epsilon):
+    table = [line.split() for line in for_epsilon if line.strip()[:1].isdigit()]
     noise = {(int(steps), int(batch)): float(noise) for steps, batch, noise, _ in table}
 
     assert noise[60, 40] > noise[30, 40] > noise[15, 40]
