@@ -306,8 +306,8 @@ class RunPlan(Component):
         if self.privacy.noise_alone is not None and self.training.keep == "best":
             raise ValueError(
                 "training.keep is 'best', which chooses weights by their loss on validation patients, "
-                f"without noise, and privacy '{self.privacy.kind}' trains with noise; set training.keep to 'last' or "
-                "'mean'"
+                f"without noise, and privacy '{self.privacy.kind}' trains with noise; set training.keep to "
+                "'last' or 'mean'"
             )
         return self
 

@@ -110,6 +110,37 @@ class SiteCharts(Component):
 
 
 @final
+class Examined(Component):
+    """One attack on one model of the project's own, and what it came to.
+
+    Args:
+        attack: Who attacks, and how: `loss threshold`, `likelihood ratio`, `inversion`, `canaries`.
+        measure: What the value counts.
+        model: The model, or the update, that was attacked.
+        plan: The privacy plan it was made under.
+        value: How well the attack does.
+        low: Lower end of its 95 % interval; absent where the value itself is a bound.
+        high: Upper end, likewise.
+        chance: What an attacker reaches who sees nothing.
+        claimed: The epsilon that the plan promises; absent if it promises none.
+        leaks: Whether the attack does better than chance, beyond doubt.
+        sentence: The same for people.
+    """
+
+    attack: Literal["loss threshold", "likelihood ratio", "inversion", "canaries"]
+    measure: Literal["AUC", "TPR at 1 % FPR", "cosine", "epsilon"]
+    model: str
+    plan: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    chance: float
+    claimed: float | None = None
+    leaks: bool
+    sentence: str
+
+
+@final
 class RunReport(Component):
     """What a run did and what came of it.
 
@@ -129,6 +160,7 @@ class RunReport(Component):
         results: The scores; absent in a failed run.
         recommendation: Which model to use, chosen on validation patients.
         hindsight: Whether the forecast was right.
+        self_examination: What attacks on the finished model came to; empty if nobody attacked it.
     """
 
     format: Literal[1] = 1
@@ -156,4 +188,5 @@ class RunReport(Component):
     recommendation: Recommendation | None = None
     hindsight: Hindsight | None = None
     charts: tuple[SiteCharts, ...] = ()
+    self_examination: tuple[Examined, ...] = ()
     versions: dict[str, str] = Field(default_factory=dict)

@@ -14,6 +14,10 @@ POOLED_NOTE = (
     "Each value is the mean over sites, weighted by comparable pairs; it is not the index of all patients "
     "together. Intervals hold 95 % of the bootstrap resamples of the patients within each site."
 )
+EXAMINED_NOTE = (
+    "The finished model was attacked with what anybody who holds it can see. A value at chance means that "
+    "these attacks found nothing; it does not prove that there is nothing to find."
+)
 METHODS: tuple[Method, ...] = ("block", "ensemble", "merge", "fuse")
 METHOD_NAMES: dict[Method, str] = {
     "block": "block",
