@@ -17,7 +17,7 @@ from flwr.clientapp.typing import ClientAppCallable
 from client.audit import note_answer, note_refusal
 from client.records import read_letter, reply_with
 from client.site import local_log
-from lego_core.errors import BudgetSpent, LegoError, LogError, ProtocolError, SiteRefusal
+from lego_core.errors import BudgetSpent, LegoError, ProtocolError, SiteRefusal
 from lego_core.letters import Letter
 from lego_core.protocol import ANSWERS, CARRY_TENSORS, Refusal
 
@@ -45,7 +45,7 @@ def gate(message: Message, context: Context, call_next: ClientAppCallable) -> Me
 
 
 def _refuse(message: Message, context: Context, refusal: Refusal) -> Message:
-    with suppress(LogError, KeyError):  # it holds nothing of a patient, and the server must not wait in vain
+    with suppress(Exception):  # it holds nothing of a patient, and the server must not wait in vain
         note_refusal(refusal, question=message, context=context)
     return reply_with(refusal.letter(), message)
 
