@@ -26,11 +26,13 @@ def pay(site: Site, noise: NoiseTerms, train: Cohort, *, purpose: str) -> Spent:
     """
     delta = noise.delta_for(len(site.cohort.part("train")))
     steps = NoisySteps(noise.noise_multiplier, noise.sampling_rate(len(train)), noise.steps)
-    after = SiteLedger(site.folder / "ledger.jsonl").charge(
+    ledger = SiteLedger(site.folder / "ledger.jsonl")
+    after = ledger.charge(
         steps,
         purpose=purpose,
         patients=[record.patient_id for record in train.records],
         budget=noise.epsilon,
         delta=delta,
     )
-    return Spent(epsilon=math.ceil(after.value * 100) / 100, delta=delta)
+    epsilon = math.ceil(after.value * 100) / 100
+    return Spent(epsilon=epsilon, delta=delta, ledger_head=ledger.head)

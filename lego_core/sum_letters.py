@@ -43,10 +43,12 @@ class Spent(Component):
     Args:
         epsilon: Rounded up to hundredths; it tells about how many training patients there are.
         delta: Chance at which it may not hold.
+        ledger_head: Hash of the last line of the site's ledger, which it must still hold later.
     """
 
     epsilon: float = Field(ge=0)
     delta: float = Field(ge=0, le=1)
+    ledger_head: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class AbstractSumAnswer(AbstractMessage):
