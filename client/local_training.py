@@ -18,7 +18,7 @@ from lego_core.fuse import LegoFuse
 from lego_core.guard import shortened
 from lego_core.letters import Letter, check_tensors
 from lego_core.plan import RunPlan
-from lego_core.private_training import PrivateTrainer
+from lego_core.private_training import PrivateTrainer, check_per_patient_gradients
 from lego_core.protocol import (
     AskBlockUpdate,
     AskFuseUpdate,
@@ -100,6 +100,7 @@ def _answer(
     losses: tuple[float, ...] = ()
     spent = None
     if noise:
+        check_per_patient_gradients(model, train, task=task)  # what cannot be trained so costs nothing
         spent = pay(site, noise, train, purpose=_purpose(site, model, question.round))
         PrivateTrainer(model, privacy=noise, **about).fit(train, seed=seed)
     else:
