@@ -83,6 +83,7 @@ def statistics(site: Site, question: AskStatistics, state: Mapping[str, Tensor],
             "and sums over fewer than 2 are the patient. Nothing was sent; take the modality out of "
             "site.toml, or join another site."
         )
+    _check_enough(site, train, of=f"training patients with modality '{question.modality}'")
     tensors = FeatureStatistics.of(cohort, question.modality).to_tensors()
     return way.send(Statistics(modality=question.modality).letter(tensors), [Addend(form, tensors)])
 
@@ -97,6 +98,7 @@ def outcomes(site: Site, _question: AskOutcomes, state: Mapping[str, Tensor], wa
             f"Site '{site.file.name}' has {train} training patients, and counts over fewer than 2 are the "
             "patient. Nothing was sent; join another site."
         )
+    _check_enough(site, train, of="training patients")
     tensors = site.plan.task.summarise(site.cohort).to_tensors()
     return way.send(Outcomes().letter(tensors), [Addend(form, tensors)])
 
@@ -147,12 +149,12 @@ def grams(site: Site, question: AskGrams, state: Mapping[str, Tensor], way: Way)
     way.check([form], state)
     cohort = _in_agreed_form(site, agreement, [modality])
     train = len(cohort.part("train").holding(modality))
-    smallest = max(site.plan.evaluation.smallest_count, 2)
+    smallest = max(site.smallest_count, 2)
     if train < smallest:
         raise DataError(
             f"Site '{site.file.name}' has {train} training patients with modality '{modality}', and sums "
-            f"over fewer than {smallest} would tell too much of each (key evaluation.smallest-count). "
-            "Nothing was sent; the merge goes on without this site."
+            f"over fewer than {smallest} would tell too much of each (keys evaluation.smallest-count and "
+            "rules.smallest-count). Nothing was sent; the merge goes on without this site."
         )
     tensors = GramStatistics.of(block, cohort).to_tensors()
     letter = Grams(modality=modality).letter(tensors)
@@ -176,7 +178,7 @@ def report(site: Site, question: AskReport, state: Mapping[str, Tensor], way: Wa
         site=site.file.name,
         seed=plan.seed,
         bootstrap=plan.evaluation.bootstrap,
-        smallest_count=plan.evaluation.smallest_count,
+        smallest_count=site.smallest_count,
         device=site.file.device,
     )
     invited = [cases[group] for group in question.sums]
@@ -197,10 +199,11 @@ def _answer(
     started = time.monotonic()
     plan, task = site.plan, question.agreement.task
     train, validation = cohort.part("train"), cohort.part("validation")
-    scored = _score(model, validation, task)
+    scored = _score(model, _if_enough(site, validation), task)
     if question.score_only:
         return way.send(scored.letter(), [Addend(score_form(model), scored.to_sums())])
     check_weight(len(train), plan.privacy.sum_terms)
+    _check_enough(site, len(train), of="training patients")
     received = {name: tensor.clone() for name, tensor in exchanged(model).items()}
     trainer = Trainer(
         model, task=task, settings=settings, device=site.file.device,
@@ -258,8 +261,27 @@ def _cases(plan: RunPlan, question: AskReport) -> list[Case]:
 
 def _groups(site: Site, part: Part, modalities: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """The sets of modalities that enough patients of a part hold for scores of them to leave."""
-    patients, smallest = site.cohort.part(part), site.plan.evaluation.smallest_count
+    patients, smallest = site.cohort.part(part), site.smallest_count
     return tuple(one for one in subsets(modalities) if len(patients.holding(*one)) >= smallest)
+
+
+def _check_enough(site: Site, count: int, *, of: str) -> None:
+    """Decline to send what the site's own rules say too few patients stand behind.
+
+    Raises:
+        SiteRefusal: If they do.
+    """
+    smallest = site.file.rules.smallest_count or 0
+    if count < smallest:
+        raise SiteRefusal(
+            f"Site '{site.file.name}' declines: fewer than {smallest} {of} would stand behind its answer "
+            "(key rules.smallest-count). Nothing was sent; the run goes on without it."
+        )
+
+
+def _if_enough(site: Site, validation: Cohort) -> Cohort:
+    """The patients to score weights on in a round; nobody, where the site's rules say they are too few."""
+    return validation if len(validation) >= (site.file.rules.smallest_count or 0) else validation.keep([])
 
 
 def _score(model: LegoBlock | LegoFuse, validation: Cohort, task: Task) -> Progress:
