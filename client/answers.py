@@ -10,12 +10,13 @@ from client.sums import Addend
 from client.way import Way
 from lego_core.assemble import Ingredients, build_block, build_fuse, build_models
 from lego_core.block import LegoBlock
+from lego_core.egress import forms_of, in_the_open, update_contract
 from lego_core.errors import DataError, SiteRefusal
 from lego_core.evaluation import evaluate, subsets
-from lego_core.exchangeable import declared, exchanged
+from lego_core.exchangeable import exchanged
 from lego_core.fuse import LegoFuse
 from lego_core.gram import GramStatistics
-from lego_core.letters import Letter, check_tensors
+from lego_core.letters import Letter
 from lego_core.plan import RunPlan
 from lego_core.privacy import SumTerms
 from lego_core.protocol import (
@@ -35,9 +36,9 @@ from lego_core.protocol import (
     Update,
 )
 from lego_core.records import Cohort, ModalitySchema, Part
-from lego_core.run_sums import grams_form, outcomes_form, score_form, statistics_form, sum_parts, update_forms
+from lego_core.run_sums import score_form, sum_parts, update_forms
 from lego_core.statistics import FeatureStatistics
-from lego_core.sum_forms import SumForm, check_weight, shortened
+from lego_core.sum_forms import check_weight, shortened
 from lego_core.summed_scores import Case, all_cases
 from lego_core.tasks import Task
 from lego_core.training import Trainer, TrainingSettings, predict_logits
@@ -73,7 +74,7 @@ def offer(site: Site) -> Letter:
 
 def statistics(site: Site, question: AskStatistics, state: Mapping[str, Tensor], way: Way) -> Letter:
     """Give the sums behind the normalisation of one modality, over the site's training patients."""
-    form = statistics_form(question.modality, question.schema_of_group)
+    (form,) = forms_of(question, site.plan)
     way.check([form], state)
     cohort = _in_form(site.cohort, {question.modality: question.schema_of_group})
     train = len(cohort.part("train").holding(question.modality))
@@ -88,9 +89,9 @@ def statistics(site: Site, question: AskStatistics, state: Mapping[str, Tensor],
     return way.send(Statistics(modality=question.modality).letter(tensors), [Addend(form, tensors)])
 
 
-def outcomes(site: Site, _question: AskOutcomes, state: Mapping[str, Tensor], way: Way) -> Letter:
+def outcomes(site: Site, question: AskOutcomes, state: Mapping[str, Tensor], way: Way) -> Letter:
     """Give the counts behind time bins and base rates, over all training patients of the site."""
-    form = outcomes_form(site.plan.task)
+    (form,) = forms_of(question, site.plan)
     way.check([form], state)
     train = len(site.cohort.part("train"))
     if train < 2:
@@ -108,7 +109,7 @@ def block_update(site: Site, question: AskBlockUpdate, state: Mapping[str, Tenso
     agreement = question.agreement
     block = build_block(site.plan, agreement, question.modality)
     block.load_state_dict(dict(state))
-    way.check(_forms(block, question), state)
+    way.check(forms_of(question, site.plan), state)
     settings = site.plan.training_of(question.modality)
     if not question.to_the_end:
         settings = settings.model_copy(update={"epochs": site.plan.rounds.local_epochs})
@@ -126,7 +127,7 @@ def fuse_update(site: Site, question: AskFuseUpdate, state: Mapping[str, Tensor]
     blocks = [build_block(site.plan, agreement, name) for name in question.modalities]
     fused = build_fuse(site.plan, blocks, Ingredients.of_untrained(blocks))
     fused.load_state_dict(dict(state))
-    way.check(_forms(fused, question), state)
+    way.check(forms_of(question, site.plan), state)
     paired = _in_agreed_form(site, agreement, question.modalities).with_several(question.modalities)
     settings = fuse.training(
         site.plan.training, epochs=fuse.local_epochs, last_round=question.round >= fuse.rounds
@@ -145,7 +146,7 @@ def grams(site: Site, question: AskGrams, state: Mapping[str, Tensor], way: Way)
         )
     block = build_block(site.plan, agreement, modality)
     block.load_state_dict(dict(state))
-    form = grams_form(modality, block.trunk)
+    (form,) = forms_of(question, site.plan)
     way.check([form], state)
     cohort = _in_agreed_form(site, agreement, [modality])
     train = len(cohort.part("train").holding(modality))
@@ -158,8 +159,7 @@ def grams(site: Site, question: AskGrams, state: Mapping[str, Tensor], way: Way)
         )
     tensors = GramStatistics.of(block, cohort).to_tensors()
     letter = Grams(modality=modality).letter(tensors)
-    wanted = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
-    check_tensors(letter, wanted, sender=f"Site '{site.file.name}'")  # that is: refuse what is not finite
+    in_the_open(question, site.plan).check(letter, sender=f"Site '{site.file.name}'")
     return way.send(letter, [Addend(form, tensors)])
 
 
@@ -197,7 +197,7 @@ def _answer(
 ) -> Letter:
     """Score the weights received; train them too, unless only the score was asked for."""
     started = time.monotonic()
-    plan, task = site.plan, question.agreement.task
+    plan, task, contract = site.plan, question.agreement.task, update_contract(model)  # before any patient
     train, validation = cohort.part("train"), cohort.part("validation")
     scored = _score(model, _if_enough(site, validation), task)
     if question.score_only:
@@ -210,16 +210,24 @@ def _answer(
         proximal_strength=plan.aggregation.proximal_strength,
     )  # fmt: skip
     epochs = trainer.fit(train, validation if to_the_end else None, seed=plan.seed * 10_000 + question.round)
-    difference = {name: tensor - received[name] for name, tensor in exchanged(model).items()}
+    difference = _difference(exchanged(model), received)
     seconds = time.monotonic() - started
     losses = tuple(epoch.train_loss for epoch in epochs)
     progress = scored.model_copy(update={"train_losses": losses, "seconds": seconds})
     letter = Update(weight=float(len(train)), progress=progress).letter(
         {name: tensor.float() for name, tensor in difference.items()}
     )
-    check_tensors(letter, declared(model), sender=f"Site '{site.file.name}'")
+    contract.check(letter, sender=f"Site '{site.file.name}'")
     addends = _addends(model, difference, progress, patients=len(train), terms=plan.privacy.sum_terms)
     return way.send(letter, addends, seconds=seconds)
+
+
+def _difference(now: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What training changed; what was not there before stays as it is, for the contract to refuse."""
+    return {
+        name: tensor - before[name] if name in before and before[name].shape == tensor.shape else tensor
+        for name, tensor in now.items()
+    }
 
 
 def _addends(
@@ -243,10 +251,6 @@ def _addends(
         Addend(form, numbers if form.numbers else {}, updates[part])
         for part, form in update_forms(model).items()
     ]
-
-
-def _forms(model: LegoBlock | LegoFuse, question: AskBlockUpdate | AskFuseUpdate) -> list[SumForm]:
-    return [score_form(model)] if question.score_only else list(update_forms(model).values())
 
 
 def _cases(plan: RunPlan, question: AskReport) -> list[Case]:

@@ -14,7 +14,8 @@ from flwr.app import Context, Message
 from flwr.clientapp.typing import ClientAppCallable
 
 from client.records import read_letter, reply_with
-from client.site import local_log
+from client.site import local_log, plan_of
+from lego_core.egress import contract_of
 from lego_core.errors import LegoError, ProtocolError, SiteRefusal
 from lego_core.protocol import ANSWERS, CARRY_TENSORS, Refusal
 
@@ -23,7 +24,7 @@ def gate(message: Message, context: Context, call_next: ClientAppCallable) -> Me
     """Let an answer out if it has a declared form; otherwise say in public words what happened."""
     try:
         answer = call_next(message, context)
-        _check_declared(answer)
+        _check_declared(answer, message, context)
     except LegoError as error:
         _write_incident(context, error.public, f"{error.local}\n{traceback.format_exc()}")
         refusal = Refusal(declined=isinstance(error, SiteRefusal), public=error.public)
@@ -36,7 +37,7 @@ def gate(message: Message, context: Context, call_next: ClientAppCallable) -> Me
     return answer
 
 
-def _check_declared(answer: Message) -> None:
+def _check_declared(answer: Message, message: Message, context: Context) -> None:
     letter = read_letter(answer)
     known = {kind.kind: kind for kind in ANSWERS}
     if letter.kind not in known:
@@ -50,6 +51,8 @@ def _check_declared(answer: Message) -> None:
             f"A letter of kind '{letter.kind}' may carry no tensors and carried {len(letter.tensors)}. "
             "Nothing was sent."
         )
+    if letter.kind != Refusal.kind:
+        contract_of(read_letter(message), lambda: plan_of(context)).check(letter, sender="The site")
 
 
 def _write_incident(context: Context, public: str, local: str) -> None:
