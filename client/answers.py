@@ -12,7 +12,7 @@ from lego_core.assemble import Ingredients, build_block, build_fuse, build_model
 from lego_core.block import LegoBlock
 from lego_core.egress import forms_of, in_the_open, update_contract
 from lego_core.errors import DataError, SiteRefusal
-from lego_core.evaluation import evaluate, subsets
+from lego_core.evaluation import evaluate, groups_to_score, subsets
 from lego_core.exchangeable import exchanged
 from lego_core.fuse import LegoFuse
 from lego_core.gram import GramStatistics
@@ -153,7 +153,7 @@ def grams(site: Site, question: AskGrams, state: Mapping[str, Tensor], way: Way)
     smallest = max(site.smallest_count, 2)
     if train < smallest:
         raise DataError(
-            f"Site '{site.file.name}' has {train} training patients with modality '{modality}', and sums "
+            f"Site '{site.file.name}' has too few training patients with modality '{modality}', and sums "
             f"over fewer than {smallest} would tell too much of each (keys evaluation.smallest-count and "
             "rules.smallest-count). Nothing was sent; the merge goes on without this site."
         )
@@ -265,8 +265,8 @@ def _cases(plan: RunPlan, question: AskReport) -> list[Case]:
 
 def _groups(site: Site, part: Part, modalities: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """The sets of modalities that enough patients of a part hold for scores of them to leave."""
-    patients, smallest = site.cohort.part(part), site.smallest_count
-    return tuple(one for one in subsets(modalities) if len(patients.holding(*one)) >= smallest)
+    enough = groups_to_score(site.cohort.part(part), modalities, smallest=site.smallest_count)
+    return tuple(one for one in subsets(modalities) if one in enough)
 
 
 def _check_enough(site: Site, count: int, *, of: str) -> None:
