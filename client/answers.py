@@ -5,15 +5,17 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from client.agreed_form import in_agreed_form, in_form, normalise_here
+from client.enough import check_enough
 from client.site import Site
 from client.sums import Addend
 from client.way import Way
 from lego_core.assemble import build_block, build_models
 from lego_core.block import LegoBlock
+from lego_core.egress import forms_of, in_the_open
 from lego_core.errors import DataError, SiteRefusal
-from lego_core.evaluation import evaluate, subsets
+from lego_core.evaluation import evaluate, groups_to_score, subsets
 from lego_core.gram import GramStatistics
-from lego_core.letters import Letter, check_tensors
+from lego_core.letters import Letter
 from lego_core.plan import RunPlan
 from lego_core.protocol import (
     AskGrams,
@@ -27,7 +29,6 @@ from lego_core.protocol import (
     Statistics,
 )
 from lego_core.records import Part
-from lego_core.run_sums import grams_form, outcomes_form, statistics_form
 from lego_core.statistics import FeatureStatistics
 from lego_core.summed_scores import Case, all_cases
 
@@ -62,7 +63,7 @@ def offer(site: Site) -> Letter:
 
 def statistics(site: Site, question: AskStatistics, state: Mapping[str, Tensor], way: Way) -> Letter:
     """Give the sums behind the normalisation of one modality, over the site's training patients."""
-    form = statistics_form(question.modality, question.schema_of_group)
+    (form,) = forms_of(question, site.plan)
     way.check([form], state)
     cohort = in_form(site.cohort, {question.modality: question.schema_of_group})
     train = len(cohort.part("train").holding(question.modality))
@@ -72,13 +73,14 @@ def statistics(site: Site, question: AskStatistics, state: Mapping[str, Tensor],
             "and sums over fewer than 2 are the patient. Nothing was sent; take the modality out of "
             "site.toml, or join another site."
         )
+    check_enough(site, train, of=f"training patients with modality '{question.modality}'")
     tensors = FeatureStatistics.of(cohort, question.modality).to_tensors()
     return way.send(Statistics(modality=question.modality).letter(tensors), [Addend(form, tensors)])
 
 
-def outcomes(site: Site, _question: AskOutcomes, state: Mapping[str, Tensor], way: Way) -> Letter:
+def outcomes(site: Site, question: AskOutcomes, state: Mapping[str, Tensor], way: Way) -> Letter:
     """Give the counts behind time bins and base rates, over all training patients of the site."""
-    form = outcomes_form(site.plan.task)
+    (form,) = forms_of(question, site.plan)
     way.check([form], state)
     train = len(site.cohort.part("train"))
     if train < 2:
@@ -86,6 +88,7 @@ def outcomes(site: Site, _question: AskOutcomes, state: Mapping[str, Tensor], wa
             f"Site '{site.file.name}' has {train} training patients, and counts over fewer than 2 are the "
             "patient. Nothing was sent; join another site."
         )
+    check_enough(site, train, of="training patients")
     tensors = site.plan.task.summarise(site.cohort).to_tensors()
     return way.send(Outcomes().letter(tensors), [Addend(form, tensors)])
 
@@ -102,21 +105,20 @@ def grams(site: Site, question: AskGrams, state: Mapping[str, Tensor], way: Way)
     block = build_block(site.plan, agreement, modality)
     block.load_state_dict(dict(state))
     normalise_here(site, agreement, [block])
-    form = grams_form(modality, block.trunk)
+    (form,) = forms_of(question, site.plan)
     way.check([form], state)
     cohort = in_agreed_form(site, agreement, [modality])
     train = len(cohort.part("train").holding(modality))
-    smallest = max(site.plan.evaluation.smallest_count, 2)
+    smallest = max(site.smallest_count, 2)
     if train < smallest:
         raise DataError(
-            f"Site '{site.file.name}' has {train} training patients with modality '{modality}', and sums "
-            f"over fewer than {smallest} would tell too much of each (key evaluation.smallest-count). "
-            "Nothing was sent; the merge goes on without this site."
+            f"Site '{site.file.name}' has too few training patients with modality '{modality}', and sums "
+            f"over fewer than {smallest} would tell too much of each (keys evaluation.smallest-count and "
+            "rules.smallest-count). Nothing was sent; the merge goes on without this site."
         )
     tensors = GramStatistics.of(block, cohort).to_tensors()
     letter = Grams(modality=modality).letter(tensors)
-    wanted = {name: (tensor.shape, tensor.dtype) for name, tensor in tensors.items()}
-    check_tensors(letter, wanted, sender=f"Site '{site.file.name}'")  # that is: refuse what is not finite
+    in_the_open(question, site.plan).check(letter, sender=f"Site '{site.file.name}'")
     return way.send(letter, [Addend(form, tensors)])
 
 
@@ -136,7 +138,7 @@ def report(site: Site, question: AskReport, state: Mapping[str, Tensor], way: Wa
         site=site.file.name,
         seed=plan.seed,
         bootstrap=plan.evaluation.bootstrap,
-        smallest_count=plan.evaluation.smallest_count,
+        smallest_count=site.smallest_count,
         device=site.file.device,
     )
     invited = [cases[group] for group in question.sums]
@@ -155,5 +157,5 @@ def _cases(plan: RunPlan, question: AskReport) -> list[Case]:
 
 def _groups(site: Site, part: Part, modalities: Sequence[str]) -> tuple[tuple[str, ...], ...]:
     """The sets of modalities that enough patients of a part hold for scores of them to leave."""
-    patients, smallest = site.cohort.part(part), site.plan.evaluation.smallest_count
-    return tuple(one for one in subsets(modalities) if len(patients.holding(*one)) >= smallest)
+    enough = groups_to_score(site.cohort.part(part), modalities, smallest=site.smallest_count)
+    return tuple(one for one in subsets(modalities) if one in enough)

@@ -111,6 +111,7 @@ def _numbers(
     """Answer a question for numbers, in the way that the site's plan prescribes."""
     letter = read_letter(message)
     question, site = kind.read(letter), _open(context)
+    site.file.rules.check_question(question)
     return reply_with(answer(site, question, letter.tensors, way_of(site, context, question)), message)
 
 

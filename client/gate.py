@@ -16,7 +16,8 @@ from flwr.clientapp.typing import ClientAppCallable
 
 from client.audit import note_answer, note_refusal
 from client.records import read_letter, reply_with
-from client.site import local_log
+from client.site import local_log, plan_of
+from lego_core.egress import contract_of
 from lego_core.errors import BudgetSpent, LegoError, ProtocolError, SiteRefusal
 from lego_core.letters import Letter
 from lego_core.protocol import ANSWERS, CARRY_TENSORS, Refusal
@@ -26,7 +27,7 @@ def gate(message: Message, context: Context, call_next: ClientAppCallable) -> Me
     """Let an answer out if it has a declared form; otherwise say in public words what happened."""
     try:
         answer = call_next(message, context)
-        letter = _declared(answer)
+        letter = _declared(answer, message, context)
         note_answer(letter, question=message, context=context)
     except LegoError as error:
         _write_incident(context, error.public, f"{error.local}\n{traceback.format_exc()}")
@@ -50,7 +51,7 @@ def _refuse(message: Message, context: Context, refusal: Refusal) -> Message:
     return reply_with(refusal.letter(), message)
 
 
-def _declared(answer: Message) -> Letter:
+def _declared(answer: Message, message: Message, context: Context) -> Letter:
     letter = read_letter(answer)
     known = {kind.kind: kind for kind in ANSWERS}
     if letter.kind not in known:
@@ -64,6 +65,8 @@ def _declared(answer: Message) -> Letter:
             f"A letter of kind '{letter.kind}' may carry no tensors and carried {len(letter.tensors)}. "
             "Nothing was sent."
         )
+    if letter.kind != Refusal.kind:
+        contract_of(read_letter(message), lambda: plan_of(context)).check(letter, sender="The site")
     return letter
 
 

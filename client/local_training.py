@@ -7,16 +7,18 @@ from torch import Tensor
 
 from client.agreed_form import in_agreed_form, normalise_here
 from client.budget import pay
+from client.enough import check_enough, if_enough
 from client.site import Site
 from client.sums import Addend
 from client.way import Way
 from lego_core.assemble import Ingredients, build_block, build_fuse
 from lego_core.block import LegoBlock
+from lego_core.egress import forms_of, update_contract
 from lego_core.errors import DataError
-from lego_core.exchangeable import declared, exchanged
+from lego_core.exchangeable import exchanged
 from lego_core.fuse import LegoFuse
 from lego_core.guard import shortened
-from lego_core.letters import Letter, check_tensors
+from lego_core.letters import Letter
 from lego_core.plan import RunPlan
 from lego_core.private_training import PrivateTrainer, check_per_patient_gradients
 from lego_core.protocol import (
@@ -32,7 +34,7 @@ from lego_core.run_sums import (
     sum_parts,
     update_forms,
 )
-from lego_core.sum_forms import SumForm, check_weight
+from lego_core.sum_forms import check_weight
 from lego_core.tasks import Task
 from lego_core.training import Trainer, TrainingSettings, predict_logits
 from lego_core.update import BlockUpdate, to_named
@@ -43,7 +45,7 @@ def block_update(site: Site, question: AskBlockUpdate, state: Mapping[str, Tenso
     agreement = question.agreement
     block = build_block(site.plan, agreement, question.modality)
     block.load_state_dict(dict(state))
-    way.check(_forms(block, question), state)
+    way.check(forms_of(question, site.plan), state)
     normalise_here(site, agreement, [block])
     settings = site.plan.training_of(question.modality)
     if not question.to_the_end:
@@ -62,7 +64,7 @@ def fuse_update(site: Site, question: AskFuseUpdate, state: Mapping[str, Tensor]
     blocks = [build_block(site.plan, agreement, name) for name in question.modalities]
     fused = build_fuse(site.plan, blocks, Ingredients.of_untrained(blocks))
     fused.load_state_dict(dict(state))
-    way.check(_forms(fused, question), state)
+    way.check(forms_of(question, site.plan), state)
     normalise_here(site, agreement, list(fused.blocks.values()))
     paired = in_agreed_form(site, agreement, question.modalities).with_several(question.modalities)
     settings = fuse.training(
@@ -83,13 +85,14 @@ def _answer(
 ) -> Letter:
     """Score the weights received; train them too, unless only the score was asked for."""
     started = time.monotonic()
-    plan, task = site.plan, question.agreement.task
+    plan, task, contract = site.plan, question.agreement.task, update_contract(model)  # before any patient
     train, validation = cohort.part("train"), cohort.part("validation")
     alone = plan.privacy.sum_terms is not None and not way.is_unseen  # then losses have no sum to hide in
-    scored = Progress() if alone else _score(model, validation, task)
+    scored = Progress() if alone else _score(model, if_enough(site, validation), task)
     if question.score_only:
         return way.send(scored.letter(), [Addend(score_form(model), scored.to_sums())])
     check_weight(len(train), plan.privacy.sum_terms)
+    check_enough(site, len(train), of="training patients")
     received = {name: tensor.clone() for name, tensor in exchanged(model).items()}
     noise = plan.privacy.noise_terms if way.is_unseen else plan.privacy.noise_alone
     about = {
@@ -106,12 +109,12 @@ def _answer(
     else:
         epochs = Trainer(model, **about).fit(train, validation if to_the_end else None, seed=seed)
         losses = tuple(epoch.train_loss for epoch in epochs)
-    difference = {name: tensor - received[name] for name, tensor in exchanged(model).items()}
+    difference = _difference(exchanged(model), received)
     updates, were_longer = _updates(model, difference, patients=len(train), plan=plan)
     seconds = time.monotonic() - started
     progress = scored.model_copy(update={"train_losses": losses, "seconds": seconds})
     letter = Update(weight=float(len(train)), progress=progress, spent=spent).letter(_named(model, updates))
-    check_tensors(letter, declared(model), sender=f"Site '{site.file.name}'")
+    contract.check(letter, sender=f"Site '{site.file.name}'")
     numbers = progress.to_sums(train_patients=len(train), shortened=were_longer)
     addends = [
         Addend(form, numbers if form.numbers else {}, updates[part])
@@ -144,8 +147,12 @@ def _named(model: LegoBlock | LegoFuse, updates: Mapping[str, BlockUpdate]) -> d
     }
 
 
-def _forms(model: LegoBlock | LegoFuse, question: AskBlockUpdate | AskFuseUpdate) -> list[SumForm]:
-    return [score_form(model)] if question.score_only else list(update_forms(model).values())
+def _difference(now: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """What training changed; what was not there before stays as it is, for the contract to refuse."""
+    return {
+        name: tensor - before[name] if name in before and before[name].shape == tensor.shape else tensor
+        for name, tensor in now.items()
+    }
 
 
 def _score(model: LegoBlock | LegoFuse, validation: Cohort, task: Task) -> Progress:
