@@ -178,8 +178,8 @@ def contract_of(letter: Letter, read_plan: Callable[[], RunPlan]) -> Contract:
     if type(question) in WITHOUT_NUMBERS:
         return Contract(WITHOUT_NUMBERS[type(question)].kind)
     plan = read_plan()
-    is_summable = isinstance(question, AbstractSummable) and not travels_alone(question, plan.privacy)
-    if is_summable and plan.privacy.sum_terms is not None:
+    sums = plan.privacy.sum_terms is not None
+    if sums and isinstance(question, AbstractSummable) and not travels_alone(question, plan.privacy):
         forms = {form.group: form for form in forms_of(question, plan)}
         vectors = {
             one.session: (torch.Size([forms[group].dim]), torch.int32)
