@@ -15,9 +15,9 @@ from lego_core.evaluation import evaluate, subsets
 from lego_core.exchangeable import declared, exchanged
 from lego_core.fuse import LegoFuse
 from lego_core.gram import GramStatistics
+from lego_core.guard import shortened
 from lego_core.letters import Letter, check_tensors
 from lego_core.plan import RunPlan
-from lego_core.privacy import SumTerms
 from lego_core.protocol import (
     Agreement,
     AskBlockUpdate,
@@ -37,10 +37,11 @@ from lego_core.protocol import (
 from lego_core.records import Cohort, ModalitySchema, Part
 from lego_core.run_sums import grams_form, outcomes_form, score_form, statistics_form, sum_parts, update_forms
 from lego_core.statistics import FeatureStatistics
-from lego_core.sum_forms import SumForm, check_weight, shortened
+from lego_core.sum_forms import SumForm, check_weight
 from lego_core.summed_scores import Case, all_cases
 from lego_core.tasks import Task
 from lego_core.training import Trainer, TrainingSettings, predict_logits
+from lego_core.update import BlockUpdate, to_named
 
 
 def offer(site: Site) -> Letter:
@@ -208,38 +209,42 @@ def _answer(
     )  # fmt: skip
     epochs = trainer.fit(train, validation if to_the_end else None, seed=plan.seed * 10_000 + question.round)
     difference = {name: tensor - received[name] for name, tensor in exchanged(model).items()}
+    updates, were_longer = _updates(model, difference, patients=len(train), plan=plan)
     seconds = time.monotonic() - started
     losses = tuple(epoch.train_loss for epoch in epochs)
     progress = scored.model_copy(update={"train_losses": losses, "seconds": seconds})
-    letter = Update(weight=float(len(train)), progress=progress).letter(
-        {name: tensor.float() for name, tensor in difference.items()}
-    )
+    letter = Update(weight=float(len(train)), progress=progress).letter(_named(model, updates))
     check_tensors(letter, declared(model), sender=f"Site '{site.file.name}'")
-    addends = _addends(model, difference, progress, patients=len(train), terms=plan.privacy.sum_terms)
-    return way.send(letter, addends, seconds=seconds)
-
-
-def _addends(
-    model: LegoBlock | LegoFuse,
-    difference: Mapping[str, Tensor],
-    progress: Progress,
-    *,
-    patients: int,
-    terms: SumTerms | None,
-) -> list[Addend]:
-    """What training taught, part by part, each no longer than the plan allows."""
-    if terms is None:
-        return []
-    updates, were_longer = {}, False
-    for part, names in sum_parts(model).items():
-        own = {name: difference[name] for name in names}
-        updates[part], is_longer = shortened(own, weight=float(patients), terms=terms)
-        were_longer |= is_longer
-    numbers = progress.to_sums(train_patients=patients, shortened=were_longer)
-    return [
+    numbers = progress.to_sums(train_patients=len(train), shortened=were_longer)
+    addends = [
         Addend(form, numbers if form.numbers else {}, updates[part])
         for part, form in update_forms(model).items()
     ]
+    return way.send(letter, addends, seconds=seconds)
+
+
+def _updates(
+    model: LegoBlock | LegoFuse, difference: Mapping[str, Tensor], *, patients: int, plan: RunPlan
+) -> tuple[dict[str, BlockUpdate], bool]:
+    """What training taught, part by part, each no longer than the plan allows; and whether any was."""
+    terms = plan.privacy.sum_terms
+    bound = terms.clip_norm if terms else plan.guard.norm_bound or float("inf")
+    updates, were_longer = {}, False
+    for part, names in sum_parts(model).items():
+        own = {name: difference[name] for name in names}
+        updates[part], is_longer = shortened(own, weight=float(patients), bound=bound)
+        were_longer |= is_longer
+    return updates, were_longer
+
+
+def _named(model: LegoBlock | LegoFuse, updates: Mapping[str, BlockUpdate]) -> dict[str, Tensor]:
+    """The same as tensors by name, as they travel in the open."""
+    like = {name: tensor.float() for name, tensor in exchanged(model).items()}
+    return {
+        name: tensor
+        for part, names in sum_parts(model).items()
+        for name, tensor in to_named(updates[part].mean(), {one: like[one] for one in names}).items()
+    }
 
 
 def _forms(model: LegoBlock | LegoFuse, question: AskBlockUpdate | AskFuseUpdate) -> list[SumForm]:

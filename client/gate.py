@@ -1,4 +1,4 @@
-"""The last door of a site: only declared letters and public text go out.
+"""The last door of a site: only declared letters and public text go out, and none unrecorded.
 
 Flower sends `str(error)` of whatever a site raises to the server. So nothing raises past this
 door: an error of ours leaves as its public text, any other as an incident number, and the
@@ -9,13 +9,16 @@ import logging
 import time
 import traceback
 import uuid
+from contextlib import suppress
 
 from flwr.app import Context, Message
 from flwr.clientapp.typing import ClientAppCallable
 
+from client.audit import note_answer, note_refusal
 from client.records import read_letter, reply_with
 from client.site import local_log
-from lego_core.errors import LegoError, ProtocolError, SiteRefusal
+from lego_core.errors import LegoError, LogError, ProtocolError, SiteRefusal
+from lego_core.letters import Letter
 from lego_core.protocol import ANSWERS, CARRY_TENSORS, Refusal
 
 
@@ -23,20 +26,27 @@ def gate(message: Message, context: Context, call_next: ClientAppCallable) -> Me
     """Let an answer out if it has a declared form; otherwise say in public words what happened."""
     try:
         answer = call_next(message, context)
-        _check_declared(answer)
+        letter = _declared(answer)
+        note_answer(letter, question=message, context=context)
     except LegoError as error:
         _write_incident(context, error.public, f"{error.local}\n{traceback.format_exc()}")
-        refusal = Refusal(declined=isinstance(error, SiteRefusal), public=error.public)
-        return reply_with(refusal.letter(), message)
+        return _refuse(message, context, error.public, declined=isinstance(error, SiteRefusal))
     except Exception:  # noqa: BLE001 - whatever it is, its text must not leave the site
         incident = uuid.uuid4().hex[:8]
         _write_incident(context, f"incident {incident}", traceback.format_exc())
         public = f"The site failed; its operator has the details in the site's log (incident {incident})."
-        return reply_with(Refusal(declined=False, public=public).letter(), message)
+        return _refuse(message, context, public, declined=False)
     return answer
 
 
-def _check_declared(answer: Message) -> None:
+def _refuse(message: Message, context: Context, public: str, *, declined: bool) -> Message:
+    refusal = Refusal(declined=declined, public=public)
+    with suppress(LogError, KeyError):  # it holds nothing of a patient, and the server must not wait in vain
+        note_refusal(refusal, question=message, context=context)
+    return reply_with(refusal.letter(), message)
+
+
+def _declared(answer: Message) -> Letter:
     letter = read_letter(answer)
     known = {kind.kind: kind for kind in ANSWERS}
     if letter.kind not in known:
@@ -50,6 +60,7 @@ def _check_declared(answer: Message) -> None:
             f"A letter of kind '{letter.kind}' may carry no tensors and carried {len(letter.tensors)}. "
             "Nothing was sent."
         )
+    return letter
 
 
 def _write_incident(context: Context, public: str, local: str) -> None:

@@ -1,12 +1,17 @@
 """What a site has signed and spent, for good: nothing here is ever taken back."""
 
+import hashlib
+import secrets
+from collections.abc import Iterable
+from dataclasses import asdict
 from pathlib import Path
 from typing import final
 
+from lego_core.accounting import Epsilon, NoisySteps, epsilon_of
 from lego_core.chained_log import ChainedLog
-from lego_core.errors import SecureSumError
+from lego_core.errors import BudgetSpent, SecureSumError
 
-ENTERED, CONFIRMED = "sum-stage", "sum-confirmed"
+ENTERED, CONFIRMED, CHARGED = "sum-stage", "sum-confirmed", "privacy-charged"
 
 
 @final
@@ -66,3 +71,65 @@ class SiteLedger:
                 )
             if not before:
                 self._log.append_locked(CONFIRMED, entry)
+
+    def charge(
+        self, steps: NoisySteps, *, purpose: str, patients: Iterable[str], budget: float, delta: float
+    ) -> Epsilon:
+        """Pay for steps of private training before they are taken; on the disk when this returns.
+
+        A site has one account for all its patients: a patient may be in any block and any fused model, and
+        nobody is told which. Steps that were paid for and not taken stay paid.
+
+        Args:
+            steps: The steps that are about to be taken.
+            purpose: What for: run, model, round.
+            patients: Identifiers of those who are trained on. The ledger holds a salted hash of them,
+                by which the site can show later who was meant.
+            budget: Epsilon that the site may spend in all.
+            delta: Chance at which epsilon may not hold; the smallest of all charges counts for all.
+
+        Returns:
+            What is spent after it.
+
+        Raises:
+            BudgetSpent: If that would be more than the budget; nothing is charged then.
+            PrivacyError: If the accountants contradict each other.
+            LogError: If it cannot be written, or what is there was changed.
+        """
+        with self._log.locked():
+            charged, deltas = self._charges()
+            smallest = min([delta, *deltas])
+            after = epsilon_of([*charged, steps], delta=smallest)
+            if after.value > budget:
+                before = epsilon_of(charged, delta=smallest)
+                raise BudgetSpent(
+                    f"This site has spent epsilon {before.value:.4g} of {budget:g} on private training, and "
+                    f"{steps.steps} more steps would make it {after.value:.4g}. It trains no more: go on "
+                    "with the weights that there are. More noise or fewer steps would have lasted longer; "
+                    "`fedlego plan-privacy` tells how much."
+                )
+            entry = {"purpose": purpose, "delta": delta, "epsilon": after.value, "patients": _seal(patients)}
+            self._log.append_locked(CHARGED, {**entry, **asdict(steps)})
+        return after
+
+    def spent(self) -> Epsilon:
+        """What all private training has cost so far, at the smallest delta of all charges.
+
+        Raises:
+            LogError: If the ledger was changed.
+        """
+        with self._log.locked():
+            charged, deltas = self._charges()
+        return epsilon_of(charged, delta=min(deltas, default=1.0))
+
+    def _charges(self) -> tuple[list[NoisySteps], list[float]]:
+        entries = [entry for entry in self._log.events if entry["event"] == CHARGED]
+        steps = [NoisySteps(one["noise_multiplier"], one["sampling_rate"], one["steps"]) for one in entries]
+        return steps, [entry["delta"] for entry in entries]
+
+
+def _seal(patients: Iterable[str]) -> str:
+    """A salt, and the hash of it with all identifiers: no use to who does not have them."""
+    salt = secrets.token_bytes(16)
+    each = (hashlib.sha256(salt + identifier.encode()).digest() for identifier in patients)
+    return f"{salt.hex()}:{hashlib.sha256(b''.join(sorted(each))).hexdigest()}"

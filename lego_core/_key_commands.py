@@ -11,9 +11,10 @@ from rich.text import Text
 
 from lego_core._plain_errors import plain_errors
 from lego_core.roster import read_signed_roster, sign_roster
-from lego_core.signing import SigningKey
+from lego_core.sealed_file import SealingKey, open_sealed
+from lego_core.signing import SigningKey, write_secret
 
-keys = typer.Typer(help="Make and show Ed25519 keys.", no_args_is_help=True)
+keys = typer.Typer(help="Make, show and use keys.", no_args_is_help=True)
 roster = typer.Typer(help="Sign and show the roster of a consortium.", no_args_is_help=True)
 
 KeyFile = Annotated[Path, typer.Argument(help="The file of a private key.")]
@@ -27,6 +28,27 @@ def make(file: KeyFile) -> None:
         key = SigningKey.make()
         key.save(file)
     Console().print(Text(key.public), soft_wrap=True)
+
+
+@keys.command(name="make-sealing")
+def make_sealing(file: KeyFile) -> None:
+    """Make a fresh key to seal checkpoints with, in a file that only you may read."""
+    with plain_errors():
+        SealingKey.make(file)
+    Console().print(Text(f"The key is in '{file.name}'. Without it, nothing that was sealed opens again."))
+
+
+@keys.command()
+def unseal(
+    sealed: Annotated[Path, typer.Argument(help="A sealed file of a checkpoint, in its folder.")],
+    key: Annotated[Path, typer.Option(help="The key it was sealed with.")],
+    output: Annotated[Path, typer.Option(help="The file to write; only you may read it.")],
+) -> None:
+    """Open a sealed checkpoint."""
+    about = f"{sealed.absolute().parent.name}/{sealed.name.removesuffix('.safetensors.sealed')}"
+    with plain_errors():
+        write_secret(output, open_sealed(sealed, key=SealingKey.load(key), about=about))
+    Console().print(Text(f"What was sealed is in '{output.name}'."))
 
 
 @keys.command(name="show")

@@ -4,60 +4,44 @@ weights.safetensors   every block, the fused model if there is one
 manifest.json         plan, agreement, hashes of every block and file, versions
 report.json           what the run did and what came of it
 card.md               the same for people
+signature.json        who vouches for the manifest, if somebody does
 """
 
 import hashlib
 import json
-import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal, final
 
 import torch
 from jaxtyping import Float
-from pydantic import ValidationError
 from safetensors.torch import load, save
 from torch import Tensor
 
+from lego_core._bundle_signature import SIGNATURE, signature_file
 from lego_core.assemble import build_models
-from lego_core.component import Component, explain
-from lego_core.errors import BundleError
 from lego_core.evaluation import ModelSet
 from lego_core.fuse import LegoFuse
+from lego_core.manifest import (
+    MANIFEST,
+    Manifest,
+    Provenance,
+    checked_file,
+    manifest_bytes,
+    read_manifest,
+    versions,
+)
 from lego_core.merge import LegoMerge
 from lego_core.plan import RunPlan
 from lego_core.protocol import Agreement
 from lego_core.records import Cohort
 from lego_core.report import render_card
 from lego_core.run_report import RunReport
+from lego_core.signing import SigningKey
 from lego_core.training import predict_logits
 
-FORMAT = 1
-WEIGHTS, MANIFEST, REPORT, CARD = "weights.safetensors", "manifest.json", "report.json", "card.md"
-SEAL = "seal"  # the key of manifest.json that holds the hash of all its others
-PACKAGES = ("torch", "numpy", "safetensors", "pydantic", "scikit-survival", "torchmetrics")
-
-
-@final
-class Manifest(Component):
-    """What a bundle is made of.
-
-    Args:
-        format: Version of this form; a newer one is refused.
-        blocks: SHA-256 of the weights of every block, by modality.
-        files: SHA-256 of every other file, by its name.
-    """
-
-    format: Literal[1] = FORMAT
-    plan: RunPlan
-    agreement: Agreement
-    with_fused: bool
-    blocks: dict[str, str]
-    files: dict[str, str]
-    versions: dict[str, str]
+WEIGHTS, REPORT, CARD = "weights.safetensors", "report.json", "card.md"
 
 
 @dataclass(frozen=True)
@@ -69,12 +53,14 @@ class ModelBundle:
         plan: What the run did.
         agreement: Features of every modality, and the task with its time bins and base rates.
         report: What came of it.
+        provenance: What the records of the run must still hold.
     """
 
     models: ModelSet
     plan: RunPlan
     agreement: Agreement
     report: RunReport
+    provenance: Provenance | None = None
 
     @property
     def model(self) -> LegoMerge | LegoFuse:
@@ -97,8 +83,13 @@ class ModelBundle:
         logits, _ = predict_logits(self.model, cohort)
         return self.agreement.task.predict(logits)
 
-    def save(self, folder: Path) -> None:
-        """Write the bundle, whole or not at all; a bundle that was there is replaced."""
+    def save(self, folder: Path, *, key: SigningKey | None = None) -> None:
+        """Write the bundle, whole or not at all; a bundle that was there is replaced.
+
+        Args:
+            folder: Where to.
+            key: Who vouches for it; nobody if none is given.
+        """
         unfinished = folder.with_name(f".{folder.name}.unfinished")
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir(parents=True)
@@ -116,24 +107,32 @@ class ModelBundle:
             blocks=blocks,
             files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
             versions=versions(),
+            provenance=self.provenance,
         )
-        plain = manifest.to_plain()
-        files[MANIFEST] = json.dumps({**plain, SEAL: _seal(plain)}, indent=1).encode()
+        files[MANIFEST] = manifest_bytes(manifest)
+        if key is not None:
+            files[SIGNATURE] = signature_file(files[MANIFEST], key)
         for name, content in files.items():
             (unfinished / name).write_bytes(content)
         shutil.rmtree(folder, ignore_errors=True)
         unfinished.rename(folder)
 
     @classmethod
-    def load(cls, folder: str | Path) -> "ModelBundle":
+    def load(cls, folder: str | Path, *, trusted_keys: Collection[str] = ()) -> "ModelBundle":
         """Read a bundle, after checking every byte of it.
 
+        Args:
+            folder: The bundle.
+            trusted_keys: Public keys, one of which must have signed it. Without any, hashes show damage
+                but not an attacker.
+
         Raises:
-            BundleError: If a file is missing or was changed, or the bundle is of a newer format.
+            BundleError: If a file is missing or was changed, the bundle is of a newer format, or nobody who
+                is trusted signed it.
         """
         folder = Path(folder)
-        manifest = read_manifest(folder)
-        contents = {name: _checked_file(folder, name, digest) for name, digest in manifest.files.items()}
+        manifest = read_manifest(folder, trusted_keys=trusted_keys)
+        contents = {name: checked_file(folder, name, digest) for name, digest in manifest.files.items()}
         models = build_models(
             manifest.plan,
             manifest.agreement,
@@ -142,37 +141,7 @@ class ModelBundle:
         )
         models.load_state_dict(load(contents[WEIGHTS]))
         report = RunReport.model_validate_json(contents[REPORT])
-        return cls(models.eval(), manifest.plan, manifest.agreement, report)
-
-
-def read_manifest(folder: Path) -> Manifest:
-    """Read what a bundle is made of.
-
-    Raises:
-        BundleError: If there is no bundle, or it is of a newer format.
-    """
-    try:
-        plain: dict[str, Any] = dict(json.loads((folder / MANIFEST).read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
-        raise BundleError(
-            f"'{folder.name}' is not a bundle: its {MANIFEST} is missing or not JSON. Give the folder that "
-            "holds it.",
-            local=str(error),
-        ) from error
-    if plain.get("format") != FORMAT:
-        raise BundleError(
-            f"Bundle '{folder.name}' has format {plain.get('format')!r}, and lego_core "
-            f"{lego_version()} reads format {FORMAT}. Install a newer lego_core."
-        )
-    if plain.pop(SEAL, "") != _seal(plain):
-        raise BundleError(
-            f"Bundle '{folder.name}': its {MANIFEST} was changed or damaged; copy the bundle again from its "
-            "origin."
-        )
-    try:
-        return Manifest.model_validate(plain)
-    except ValidationError as error:
-        raise explain(error, where=f"{MANIFEST} of bundle '{folder.name}'", kind=BundleError) from error
+        return cls(models.eval(), manifest.plan, manifest.agreement, report, manifest.provenance)
 
 
 def hash_of_state(state: Mapping[str, Tensor]) -> str:
@@ -183,39 +152,3 @@ def hash_of_state(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _seal(plain: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
-
-
-def versions() -> dict[str, str]:
-    """What computed the weights: this project, Python, and the packages that matter."""
-    return {
-        "lego_core": lego_version(),
-        "python": platform.python_version(),
-        **{package: version(package) for package in PACKAGES},
-    }
-
-
-def lego_version() -> str:
-    """The version of this code, which also runs without being installed (in Flower's bundle)."""
-    from lego_core import __version__
-
-    return __version__
-
-
-def _checked_file(folder: Path, name: str, digest: str) -> bytes:
-    try:
-        content = (folder / name).read_bytes()
-    except OSError as error:
-        raise BundleError(
-            f"Bundle '{folder.name}' has no file '{name}'. Copy the whole folder again.", local=str(error)
-        ) from error
-    found = hashlib.sha256(content).hexdigest()
-    if found != digest:
-        raise BundleError(
-            f"Bundle '{folder.name}': file '{name}' has hash {found[:12]}… and the manifest says "
-            f"{digest[:12]}…. It was changed or damaged; copy the bundle again from its origin."
-        )
-    return content

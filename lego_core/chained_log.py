@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, BinaryIO, final
+from typing import IO, Any, final
 
 from lego_core.errors import LogError
 
@@ -41,14 +41,28 @@ class ChainedLog:
         self.events: list[dict[str, Any]] = []
         self.head = FIRST
         self._read_bytes = 0
+        self._left_as: tuple[int, int, int] | None = None
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o600))
             _sync_folder(path.parent)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise _unwritable(self.path, error) from error
         with self.locked():
             pass
+
+    @classmethod
+    def anew(cls, path: Path) -> "ChainedLog":
+        """Begin an empty log; one that was there is removed.
+
+        Raises:
+            LogError: If it cannot be.
+        """
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            raise _unwritable(path, error) from error
+        return cls(path)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -60,7 +74,7 @@ class ChainedLog:
         try:
             file = self.path.open("r+b")
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise _unwritable(self.path, error) from error
         with file:
             fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
             self._catch_up(file)
@@ -94,31 +108,29 @@ class ChainedLog:
                 file.write(line + b"\n")
                 file.flush()
                 os.fsync(file.fileno())
+                self._left_as = _signs(file)
         except OSError as error:
+            self._left_as = None
             with suppress(OSError):  # what stays all the same is looked at before the next line
                 os.truncate(self.path, self._read_bytes)
-            raise self._unwritable(error) from error
+            raise _unwritable(self.path, error) from error
         self._take(line)
 
-    def _catch_up(self, file: BinaryIO) -> None:
-        """Read what was added since, and cut off a line that was never finished."""
+    def _catch_up(self, file: IO[bytes]) -> None:
+        """Read anew what somebody else has touched, and cut off a line that was never finished."""
+        if self._left_as == _signs(file):
+            return
         lines = _whole_lines(file.read())
         self.events = check_chain(lines, name=self.path.name)
         self.head = _hash(lines[-1]) if lines else FIRST
         self._read_bytes = sum(len(line) + 1 for line in lines)
         file.truncate(self._read_bytes)
+        self._left_as = _signs(file)
 
     def _take(self, line: bytes) -> None:
         self.events.append(json.loads(line))
         self.head = _hash(line)
         self._read_bytes += len(line) + 1
-
-    def _unwritable(self, error: OSError) -> LogError:
-        return LogError(
-            f"'{self.path.name}' cannot be written ({error.strerror}), and nothing is done that is not "
-            "written down first. Make room on the disk, or mend the folder's rights, and go on.",
-            local=str(self.path),
-        )
 
 
 def check_chain(lines: list[bytes], *, name: str) -> list[dict[str, Any]]:
@@ -188,6 +200,20 @@ def _read(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return entry if isinstance(entry, dict) else {}
+
+
+def _signs(file: IO[bytes]) -> tuple[int, int, int]:
+    """What changes when somebody else writes: another file, another size, another time."""
+    found = os.fstat(file.fileno())
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def _unwritable(path: Path, error: OSError) -> LogError:
+    return LogError(
+        f"'{path.name}' cannot be written ({error.strerror}), and nothing is done that is not "
+        "written down first. Make room on the disk, or mend the folder's rights, and go on.",
+        local=str(path),
+    )
 
 
 def _sync_folder(folder: Path) -> None:

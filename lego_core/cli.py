@@ -8,11 +8,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lego_core._bundle_signature import read_signatures
 from lego_core._key_commands import keys, roster
 from lego_core._plain_errors import plain_errors
-from lego_core.bundle import ModelBundle, read_manifest
+from lego_core.bundle import ModelBundle
 from lego_core.chained_log import verify_log
+from lego_core.manifest import read_manifest, sign_bundle
+from lego_core.privacy_advice import privacy_advice
 from lego_core.report import render_page, result_table
+from lego_core.signing import SigningKey
 
 app = typer.Typer(
     help="Look at the model that a federation handed over.",
@@ -44,12 +48,33 @@ def inspect(bundle: Bundle) -> None:
 
 
 @app.command()
-def verify(bundle: Bundle) -> None:
-    """Check every byte of a bundle against its manifest, and that the models load."""
+def verify(
+    bundle: Bundle,
+    key: Annotated[
+        list[str] | None, typer.Option(help="Public key of somebody you trust; may be given again.")
+    ] = None,
+) -> None:
+    """Check every byte of a bundle against its manifest, who signed it, and that the models load."""
     with plain_errors():
-        ModelBundle.load(bundle)
-    files = len(read_manifest(bundle).files)
-    Console().print(f"Bundle '{bundle.name}' is whole: {files} files match its manifest, all blocks load.")
+        ModelBundle.load(bundle, trusted_keys=key or ())
+        files, signers = len(read_manifest(bundle).files), sorted(read_signatures(bundle))
+    console = Console()
+    console.print(
+        Text(f"Bundle '{bundle.name}' is whole: {files} files match its manifest, all blocks load."),
+        soft_wrap=True,
+    )
+    for signer in signers:
+        trusted = "signed by" if signer in (key or ()) else "not checked: a signature of"
+        console.print(Text(f"{trusted} {signer}"), soft_wrap=True)
+
+
+@app.command()
+def sign(bundle: Bundle, key: Annotated[Path, typer.Option(help="The file of your private key.")]) -> None:
+    """Vouch for a bundle, after checking every byte of it."""
+    with plain_errors():
+        signer = SigningKey.load(key)
+        sign_bundle(bundle, key=signer)
+    Console().print(Text(f"Bundle '{bundle.name}' is signed by {signer.public}"), soft_wrap=True)
 
 
 @app.command()
@@ -78,3 +103,28 @@ def verify_log_command(
     console.print(
         Text(f"Its head is {now}. Note it, and give it as --head at the next look."), soft_wrap=True
     )
+
+
+@app.command(name="plan-privacy")
+def plan_privacy(
+    patients: Annotated[int, typer.Option(min=1, help="Training patients of the smallest site.")],
+    batch_size: Annotated[int, typer.Option(min=1, help="Patients expected in a step.")],
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each round (privacy.steps).")],
+    rounds: Annotated[
+        int, typer.Option(min=1, help="Rounds of all blocks and fused models together that a site takes.")
+    ] = 1,
+    epsilon: Annotated[float | None, typer.Option(help="The budget: tell the noise it asks for.")] = None,
+    noise_multiplier: Annotated[float | None, typer.Option(help="The noise: tell what it costs.")] = None,
+    delta: Annotated[float | None, typer.Option(help="If not given, min(1e-5, 1/(10 patients)).")] = None,
+) -> None:
+    """Tell which noise an epsilon asks for, or what a noise costs, with patient-level privacy."""
+    with plain_errors():
+        lines = privacy_advice(
+            patients=patients,
+            batch_size=batch_size,
+            steps=steps * rounds,
+            epsilon=epsilon,
+            noise_multiplier=noise_multiplier,
+            delta=delta,
+        )
+        Console().print(Text("\n".join(lines)), soft_wrap=True)

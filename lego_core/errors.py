@@ -6,7 +6,8 @@ LegoError
 ├── ShapeError       tensors or blocks of sizes that do not go together
 ├── MergeError       blocks that cannot be merged or fused
 ├── PrivacyError     a privacy promise that cannot be kept
-│   └── SecureSumError   a message or a wish that the secure sum refuses
+│   ├── SecureSumError   a message or a wish that the secure sum refuses
+│   └── BudgetSpent      private training that would cost more than a site may spend
 ├── LogError         a log or ledger that was changed, or cannot be written
 ├── ProtocolError    a message that breaks the agreed form
 ├── BundleError      a model folder that is damaged, changed or too new
@@ -64,6 +65,10 @@ class PrivacyError(LegoError):
 
 class SecureSumError(PrivacyError):
     """The secure sum refuses a message or a wish; nothing was revealed."""
+
+
+class BudgetSpent(PrivacyError):
+    """Private training would cost more than a site may spend; nothing was trained."""
 
 
 class LogError(LegoError):

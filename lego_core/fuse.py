@@ -2,17 +2,18 @@
 
 import copy
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Literal, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
 
 from lego_core.block import LegoBlock
 from lego_core.gram import GramStatistics
 from lego_core.merge import LegoMerge, held_by_patient
 from lego_core.merging import WeightMerge
-from lego_core.records import Batch
+from lego_core.records import Batch, Inputs
 
 FuseOrder = Literal["stack", "weave"]
 
@@ -71,6 +72,7 @@ class LegoFuse(nn.Module):
             grams=grams,
         )
         self.order: FuseOrder = order
+        self.patients_together = False
         self.blocks = merge.blocks
         self.head = copy.deepcopy(self.blocks.first.trunk.head)
         self.head.load_state_dict(merge.merged_head(merge.modalities))
@@ -85,6 +87,12 @@ class LegoFuse(nn.Module):
     def forward(self, batch: Batch) -> Float[Tensor, "B K"]:
         """Predict for patients with any subset of modalities."""
         held = dict(zip(self.blocks, held_by_patient(batch, self.modalities), strict=True))
+        return self.head(
+            self._latent_together(batch, held) if self.patients_together else self._latent(batch, held)
+        )
+
+    def _latent(self, batch: Batch, held: Mapping[str, Bool[Tensor, "B"]]) -> Complex[Tensor, "B L D"]:
+        """The latent of every patient; only who has a modality passes its block."""
         memories = {
             name: block.remember(batch.inputs[name].select(held[name]))
             for name, block in self.blocks.items()
@@ -98,15 +106,38 @@ class LegoFuse(nn.Module):
             if name not in memories:
                 continue
             trunk, has_it = self.blocks[name].trunk, held[name]
-            own = torch.where(
-                started[has_it][:, None, None], latent_freq[has_it], trunk.start(int(has_it.sum()))
-            )
+            start = trunk.start(batch.outcomes[has_it])
+            own = torch.where(started[has_it][:, None, None], latent_freq[has_it], start)
             own = trunk.read(own, memories[name], pass_index=pass_index)
             latent_freq = latent_freq.index_put((has_it,), own)
             started = started | has_it
-        return self.head(latent_freq)
+        return latent_freq
+
+    def _latent_together(
+        self, batch: Batch, held: Mapping[str, Bool[Tensor, "B"]]
+    ) -> Complex[Tensor, "B L D"]:
+        """The same latents; everybody passes every block, and keeps what comes of the own ones."""
+        blocks = {name: block for name, block in self.blocks.items() if name in batch.inputs}
+        memories = {name: block.remember(_as_if_held(batch.inputs[name])) for name, block in blocks.items()}
+        starts = {name: block.trunk.start(batch.outcomes) for name, block in blocks.items()}
+        latent_freq = torch.zeros_like(next(iter(starts.values())))
+        started = torch.zeros(len(batch), dtype=torch.bool, device=batch.outcomes.device)
+        for name, pass_index in self._passes(self.blocks.first.contract.depth):
+            if name not in blocks:
+                continue
+            own = torch.where(started[:, None, None], latent_freq, starts[name])
+            own = blocks[name].trunk.read(own, memories[name], pass_index=pass_index)
+            latent_freq = torch.where(held[name][:, None, None], own, latent_freq)
+            started = started | held[name]
+        return latent_freq
 
     def _passes(self, depth: int) -> list[tuple[str, int]]:
         if self.order == "stack":
             return [(name, index) for name in self.blocks for index in range(depth)]
         return [(name, index) for index in range(depth) for name in self.blocks]
+
+
+def _as_if_held(inputs: Inputs) -> Inputs:
+    """Give who lacks a modality one row in which nothing was measured, so that no average is over nothing."""
+    first = torch.arange(inputs.present.shape[1], device=inputs.present.device) == 0
+    return replace(inputs, present=inputs.present | (first & ~inputs.held[:, None]))

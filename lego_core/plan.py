@@ -12,6 +12,7 @@ from lego_core.component import Component, explain
 from lego_core.encoders import Encoder
 from lego_core.errors import MergeError, PlanError
 from lego_core.fuse import FuseOrder
+from lego_core.guard import Guard
 from lego_core.merging import HarmonicMean, LatentMerge, Slerp, WeightMerge
 from lego_core.modality_weights import weights_from_scores
 from lego_core.partition import Simulation
@@ -232,6 +233,7 @@ class RunPlan(Component):
     training: TrainingSettings = TrainingSettings()
     rounds: Rounds = Rounds()
     aggregation: Aggregation = FedAvg()
+    guard: Guard = Guard()
     merging: Merging = Merging()
     fuse: Fuse | None = None
     evaluation: Evaluation = Evaluation()
@@ -281,11 +283,30 @@ class RunPlan(Component):
 
     @model_validator(mode="after")
     def _check_aggregation_may_see_updates(self) -> "RunPlan":
-        if self.aggregation.needs_individual_updates and not self.privacy.shows_individual_updates:
+        if self.aggregation.needs_individual_updates and not self.privacy.shows_several_updates:
             raise ValueError(
-                f"aggregation '{self.aggregation.kind}' must see each site's update, and privacy "
-                f"'{self.privacy.kind}' hides them (keys aggregation.kind and privacy.kind); use "
-                "aggregation 'fedavg'"
+                f"aggregation '{self.aggregation.kind}' must compare updates, and privacy "
+                f"'{self.privacy.kind}' shows one sum of them (keys aggregation.kind and privacy.kind); use "
+                "aggregation 'fedavg', or let sites be summed in buckets (key privacy.buckets, 3 or more)"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_one_bound(self) -> "RunPlan":
+        if self.guard.norm_bound is not None and self.privacy.sum_terms is not None:
+            raise ValueError(
+                f"guard.norm-bound is {self.guard.norm_bound:g}, and under privacy '{self.privacy.kind}' "
+                f"privacy.clip-norm, {self.privacy.sum_terms.clip_norm:g}, is the bound; take "
+                "guard.norm-bound out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _check_rounds_can_be_taken_back(self) -> "RunPlan":
+        if self.guard.worst_rise is not None and self.rounds.mode == "one-shot":
+            raise ValueError(
+                f"guard.worst-rise is {self.guard.worst_rise:g}, and mode 'one-shot' has one upload and no "
+                "round to take back; set rounds.mode to 'rounds', or take guard.worst-rise out"
             )
         return self
 

@@ -8,6 +8,7 @@ a batch, so that no model ever takes "absent" for a number.
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import prod
 from typing import Literal
 
 import torch
@@ -267,7 +268,8 @@ def collate(records: Sequence[PatientRecord], schemas: Mapping[str, ModalitySche
 
 def _collate_modality(records: Sequence[PatientRecord], name: str, schema: ModalitySchema) -> Inputs:
     measurements = [record.modalities.get(name) for record in records]
-    longest = max((len(m.values) for m in measurements if m is not None), default=1)
+    fewest = prod(schema.grid or (1,))  # an image that nobody has is as large as any
+    longest = max((len(m.values) for m in measurements if m is not None), default=fewest)
     shape = (len(records), longest)
     values = torch.full((*shape, schema.num_features), torch.nan)
     present = torch.zeros(shape, dtype=torch.bool)

@@ -136,13 +136,13 @@ def write_secret(path: Path, content: bytes) -> None:
             os.fsync(file.fileno())
     except FileExistsError as error:
         raise PrivacyError(
-            f"There is a file '{path.name}' already, and a key that is written over is lost for good. "
+            f"There is a file '{path.name}' already, and what is written over is lost for good. "
             "Choose another name, or move the old one away.",
             local=str(path),
         ) from error
     except OSError as error:
         raise PrivacyError(
-            f"Key file '{path.name}' cannot be written ({error.strerror}). Make room, or choose a folder "
+            f"File '{path.name}' cannot be written ({error.strerror}). Make room, or choose a folder "
             "that you may write to.",
             local=str(path),
         ) from error

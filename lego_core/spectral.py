@@ -21,11 +21,15 @@ _SMALLEST_POWER = 1e-12
 
 def to_frequency(latent: Float[Tensor, "*B L D"]) -> Complex[Tensor, "*B L D"]:
     """Transform a real latent into its spectrum."""
+    if not latent.numel():  # some libraries refuse to transform nothing
+        return _without_imaginary_part(latent)
     return torch.fft.fft2(latent.float(), norm="ortho")
 
 
 def to_signal(latent_freq: Complex[Tensor, "*B L D"]) -> Float[Tensor, "*B L D"]:
     """Transform a spectrum back; what is not the spectrum of a real latent is dropped."""
+    if not latent_freq.numel():
+        return _real_part(latent_freq)
     return torch.fft.ifft2(latent_freq, norm="ortho").real
 
 

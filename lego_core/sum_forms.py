@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lego_core.errors import PrivacyError
 from lego_core.privacy import SumTerms
-from lego_core.update import BlockUpdate, to_vector
+from lego_core.update import BlockUpdate
 
 if TYPE_CHECKING:
     from lego_core.privacy.fsa1.descriptor import SessionDescriptor
@@ -135,21 +135,6 @@ def check_weight(patients: int, terms: SumTerms | None) -> None:
             "privacy.weight-cap). Nothing was trained or sent. Raise it in the plan, for all sites.",
             local=f"{patients} training patients",
         )
-
-
-def shortened(update: Mapping[str, Tensor], *, weight: float, terms: SumTerms) -> tuple[BlockUpdate, bool]:
-    """An update no longer than the plan allows, and whether it had to be shortened.
-
-    Args:
-        update: What the patients of a site taught, as named tensors.
-        weight: How many patients.
-        terms: The plan's.
-    """
-    vector = to_vector(update)
-    norm = float(vector.norm())
-    if norm > terms.clip_norm:
-        vector = vector * (terms.clip_norm / norm)
-    return BlockUpdate(vector * weight, weight), norm > terms.clip_norm
 
 
 def tensor_hashes(tensors: Mapping[str, Tensor]) -> dict[str, str]:

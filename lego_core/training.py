@@ -195,9 +195,7 @@ class Trainer:
         self.proximal_strength = proximal_strength
         self.weights = [weight for weight in model.parameters() if weight.requires_grad]
         self.start = [weight.detach().clone() for weight in self.weights]
-        self.optimiser = torch.optim.AdamW(
-            _in_two_speeds(model, settings), weight_decay=settings.weight_decay
-        )
+        self.optimiser = torch.optim.AdamW(in_two_speeds(model, settings), weight_decay=settings.weight_decay)
 
     def fit(
         self,
@@ -223,7 +221,7 @@ class Trainer:
         epochs: list[Epoch] = []
         best: tuple[float, dict[str, Tensor]] | None = None
         waited = 0
-        with _seeded(seed) as order, _dropout(self.model, stays=self.settings.dropout):
+        with _seeded(seed) as order, dropout_as_wished(self.model, stays=self.settings.dropout):
             for number in range(1, self.settings.epochs + 1):
                 averaged = self.settings.keep == "mean" and number == self.settings.epochs
                 train_loss = self._train_epoch(train, order, AveragedModel(self.model) if averaged else None)
@@ -316,7 +314,7 @@ def _seeded(seed: int) -> Iterator[torch.Generator]:
 
 
 @contextmanager
-def _dropout(model: nn.Module, *, stays: bool) -> Iterator[None]:
+def dropout_as_wished(model: nn.Module, *, stays: bool) -> Iterator[None]:
     """Let PyTorch's layers drop nothing for a while, unless dropout stays; nothing else of them changes.
 
     Layers stay in training mode, since cuDNN gives no gradients of a recurrent layer in the other.
@@ -337,7 +335,7 @@ def _dropout(model: nn.Module, *, stays: bool) -> Iterator[None]:
             setattr(layer, share, value)
 
 
-def _in_two_speeds(model: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]]:
+def in_two_speeds(model: nn.Module, settings: TrainingSettings) -> list[dict[str, Any]]:
     """The trainable weights for the optimiser: those of trunks, and all others, each with its step size."""
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     trunk = [weight for name, weight in named if "trunk" in name.split(".")]

@@ -1,16 +1,17 @@
 """The trunk: all of a block that does not depend on its modality, and the contract on its sizes."""
 
 from collections.abc import Sequence
-from typing import Literal, final, get_args
+from typing import ClassVar, Literal, final, get_args
 
 import torch
-from jaxtyping import Complex, Float
+from jaxtyping import Complex, Float, Shaped
 from pydantic import Field
 from torch import Tensor, nn
 
 from lego_core.attention import FeedForward, FrequencyCrossAttention, Memory
 from lego_core.component import Component
 from lego_core.errors import ShapeError
+from lego_core.per_patient import constant_of
 from lego_core.spectral import DOMAINS, DomainName, drop_phase
 
 TrunkPart = Literal["latent", "attention", "feed-forward", "norms"]
@@ -103,6 +104,8 @@ class Trunk(nn.Module):
         returns  (B, L, D)  complex
     """
 
+    learned_constants: ClassVar[tuple[str, ...]] = ("latent",)
+
     def __init__(self, contract: LatentContract, num_outputs: int) -> None:
         super().__init__()
         own = 1 if contract.share_weights else contract.depth
@@ -124,7 +127,7 @@ class Trunk(nn.Module):
 
     def forward(self, memory: Memory) -> Complex[Tensor, "B L D"]:
         """Ask one modality as often as the contract says, beginning with the learned latent."""
-        latent_freq = self.start(len(memory.present))
+        latent_freq = self.start(memory.present)
         for pass_index in range(self.depth):
             latent_freq = self.read(latent_freq, memory, pass_index=pass_index)
         return latent_freq
@@ -138,9 +141,9 @@ class Trunk(nn.Module):
             for name in names
         }
 
-    def start(self, num_patients: int) -> Complex[Tensor, "B L D"]:
+    def start(self, patients: Shaped[Tensor, "B ..."]) -> Complex[Tensor, "B L D"]:
         """The spectrum of the learned initial latent, once per patient."""
-        return self.domain.enter(self.latent).expand(num_patients, -1, -1)
+        return self.domain.enter(constant_of(self.latent, patients)).expand(len(patients), -1, -1)
 
     def read(
         self, latent_freq: Complex[Tensor, "B L D"], memory: Memory, *, pass_index: int

@@ -80,7 +80,7 @@ def _stays_local(
         f"Modality '{modality}' is trained by {len(trainers)} sites, and a secure sum of this plan needs "
         f"{terms.fewest} (keys privacy.min-survivors and privacy.max-corrupt)"
     )
-    if terms.too_few == "refuse":
+    if plan.privacy.small_groups == "refuse":
         raise RunError(
             f"{reason}: from fewer, too much of each could be told. Invite more sites, take the modality out "
             "of the plan, or set privacy.too-few to 'keep-local' to go on without it."

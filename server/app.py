@@ -1,24 +1,16 @@
 """The coordinator's side of the federation. It never sees a patient."""
 
-import json
-from datetime import UTC, datetime
 from pathlib import Path
 
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from lego_core.bundle import ModelBundle
-from lego_core.errors import PrivacyError
-from lego_core.plan import RunPlan
-from lego_core.roster import Roster, read_roster
-from lego_core.run_sums import run_name
-from server.asked import Office
 from server.exchange import Exchange
 from server.federated_run import FederatedRun
-from server.open_sums import OpenOffice
 from server.outcome import make_report, recorded
 from server.run_log import RunLog
-from server.sums import SumOffice
+from server.setting import office_of, plan_of, vault_of
 
 app = ServerApp()
 
@@ -30,7 +22,7 @@ def main(grid: Grid, context: Context) -> None:
     plan = plan_of(context)
     exchange = Exchange(grid, RunLog(output / "run.jsonl"))
     office = office_of(plan, exchange, context)
-    run = FederatedRun(plan, exchange, output / "checkpoints", office=office)
+    run = FederatedRun(plan, exchange, vault_of(context), office=office)
 
     with recorded(run, output):
         blocks = run.train_blocks()  # one global block per modality, over many sites
@@ -40,56 +32,3 @@ def main(grid: Grid, context: Context) -> None:
 
         report = make_report(run, results=results)
         ModelBundle(models, plan, run.agreed.agreement, report).save(output / "bundle")
-
-
-def plan_of(context: Context) -> RunPlan:
-    """The plan: beside simulated sites, or the one of that name in this bundle."""
-    sites_dir = str(context.run_config["sites-dir"])
-    if sites_dir:
-        return RunPlan.load(Path(sites_dir) / "plan.toml")
-    return RunPlan.shipped(str(context.run_config["plan"]))
-
-
-def roster_of(context: Context) -> Roster | None:
-    """The roster that lies beside simulated sites, if one does.
-
-    Raises:
-        PrivacyError: If it, or the list of those who may sign it, cannot be read or does not hold.
-    """
-    sites_dir = str(context.run_config["sites-dir"])
-    if not sites_dir or not (Path(sites_dir) / "roster.json").is_file():
-        return None
-    try:
-        governance = json.loads((Path(sites_dir) / "governance.json").read_text(encoding="utf-8"))
-        keys = [str(key) for key in governance]
-    except (OSError, ValueError, TypeError) as error:
-        raise PrivacyError(
-            "The list of governance keys beside the roster, 'governance.json', cannot be read. Make the "
-            "sites anew (python -m simulations sites).",
-            local=str(error),
-        ) from error
-    today = datetime.now(UTC).date()
-    return read_roster(
-        Path(sites_dir) / "roster.json", governance_keys=keys, needed=len(set(keys)), today=today
-    )
-
-
-def office_of(plan: RunPlan, exchange: Exchange, context: Context) -> Office:
-    """Who adds up what the sites give: unseen, where the plan says so.
-
-    Raises:
-        PrivacyError: If there is no roster to check the sites' keys with.
-    """
-    wait_seconds, terms = plan.participation.round_seconds, plan.privacy.sum_terms
-    if terms is None:
-        return OpenOffice(exchange, wait_seconds=wait_seconds)
-    roster = roster_of(context)
-    if roster is None:
-        raise PrivacyError(
-            f"Plan '{plan.name}' sums securely, and there is no roster to check the sites' keys with. Make "
-            "site folders (python -m simulations sites), which have keys and a roster, and name them as "
-            "sites-dir."
-        )
-    keys = roster.keys_at(datetime.now(UTC).date())
-    run = run_name(plan.name, context.run_id)
-    return SumOffice(exchange, terms, keys, roster.sha256, run=run, wait_seconds=wait_seconds)

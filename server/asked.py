@@ -62,7 +62,7 @@ class Office(Protocol):
         """Ask sites for numbers, and give what they come to.
 
         Args:
-            forms: What is summed, by the name of the sum.
+            forms: What is summed, by the name of the sum; of two sums of one form, each has sites of its own.
             asked: All questions, any number per site.
             phase: For the diary.
             round_number: Likewise.

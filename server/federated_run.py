@@ -1,7 +1,6 @@
 """A federation's flow, in reading order: agree, train blocks, merge, fuse, evaluate."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import final
 
 from lego_core.assemble import Ingredients, build_block, build_fuse, build_merge
@@ -11,9 +10,10 @@ from lego_core.evaluation import EvaluationReport, ModelSet, pool
 from lego_core.mergeability import MergeabilityPair, forecast
 from lego_core.plan import RunPlan
 from lego_core.protocol import Agreement
-from lego_core.run_report import SiteCharts
+from lego_core.run_report import LeftOut, SiteCharts
 from server.agreement import Agreed, agree
 from server.asked import Office
+from server.checkpoint import Vault
 from server.exchange import Exchange
 from server.gathered import Collector
 from server.grams import gather_grams
@@ -34,15 +34,15 @@ class FederatedRun:
     Args:
         plan: What to do.
         exchange: How to reach the sites.
-        folder: Where finished rounds are kept.
+        vault: Where finished rounds are kept.
         office: Who adds up what the sites give.
     """
 
-    def __init__(self, plan: RunPlan, exchange: Exchange, folder: Path, *, office: Office) -> None:
+    def __init__(self, plan: RunPlan, exchange: Exchange, vault: Vault, *, office: Office) -> None:
         self.plan = plan
         self.exchange = exchange
         self.office = office
-        self.folder = folder
+        self.vault = vault
         self.participants: list[Participant] = []
         self.learners: list[Learner] = []
         self.mergeability: list[MergeabilityPair] = []
@@ -108,6 +108,7 @@ class FederatedRun:
                 f"Plan '{self.plan.name}' asks for fuse rounds and no site has training patients with "
                 "several modalities. Invite one that has, or take [fuse] out of the plan."
             )
+        self._check_sums_of_parts(members)
         blocks = [models.merged.blocks[name] for name in agreed.agreement.schemas]
         fused = build_fuse(self.plan, blocks, self.ingredients)
         self._train([Learner("fused", fused, members=members, plan=self.plan)], phase="fuse")
@@ -127,6 +128,35 @@ class FederatedRun:
         self.charts = scored.charts
         log.write("evaluated", {"sites": sorted({site for sites in scored.reports for site in sites})})
         return pool(scored.reports, metric=agreed.agreement.task.metric, best_block=self._best_block())
+
+    def _check_sums_of_parts(self, members: Sequence[Participant]) -> None:
+        """Refuse fuse rounds that a secure sum could not hide, or say which blocks stay as they are.
+
+        Raises:
+            RunError: If too few sites fuse, or if too few hold a block and the plan does not go on so.
+        """
+        terms = self.plan.privacy.sum_terms
+        if terms is None:
+            return
+        held = {name: [one for one in members if one.holds(name)] for name in self.agreed.agreement.schemas}
+        few = {name: own for name, own in held.items() if 0 < len(own) < terms.fewest}
+        if len(members) < terms.fewest or (few and self.plan.privacy.small_groups == "refuse"):
+            counts = ", ".join(f"'{name}' {len(own)}" for name, own in few.items()) or "each block as many"
+            raise RunError(
+                f"Fuse rounds of plan '{self.plan.name}' have {len(members)} sites with paired patients "
+                f"({counts}), and a secure sum needs {terms.fewest} for the head and for every block (keys "
+                "privacy.min-survivors and privacy.max-corrupt). Invite more such sites, take [fuse] out of "
+                "the plan, or set privacy.too-few to 'keep-local' to leave these blocks as they are."
+            )
+        for name, own in few.items():
+            for one in own:
+                reason = (
+                    f"Block '{name}' is held by {len(own)} of the sites that fuse, and a secure sum needs "
+                    f"{terms.fewest}: what it learns there stays there, and the block stays as it is."
+                )
+                self.exchange.log.leave_out(
+                    LeftOut(site=one.site, phase="fuse", round=0, modality=name, reason=reason)
+                )
 
     def _best_block(self) -> str:
         """The block that ranks the sites' validation patients best.
@@ -151,7 +181,7 @@ class FederatedRun:
     def _train(self, learners: list[Learner], *, phase: TrainingPhase) -> None:
         self.learners += learners
         questions = TrainingQuestions(self.plan, self.agreed.agreement, phase)
-        Rounds(questions, self._collector(questions), self.exchange.log, self.folder).run(learners)
+        Rounds(questions, self._collector(questions), self.exchange.log, self.vault).run(learners)
 
     def _collector(self, questions: TrainingQuestions) -> Collector:
         """Who gathers updates: unseen where the plan says so."""

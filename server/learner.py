@@ -16,6 +16,8 @@ from lego_core.protocol import Progress
 from lego_core.update import BlockUpdate, to_named, to_vector
 from server.participants import Participant
 
+BACK = 0.9  # of the way back to weights that did better
+
 
 @final
 class Learner:
@@ -43,6 +45,8 @@ class Learner:
         self.start: dict[str, Tensor] = {}
         self._best_state = copy.deepcopy(model.state_dict())
         self._states: dict[str, ServerState] = {}
+        self.good_loss = float("inf")
+        self._good_state = self._best_state
         self.remember_start()
 
     def remember_start(self) -> None:
@@ -71,6 +75,28 @@ class Learner:
             self.best_score = ranked / pairs if pairs else 0.0
             self._best_state = copy.deepcopy(self.model.state_dict())
         return loss
+
+    def take_for_good(self, loss: float | None) -> None:
+        """Note the current weights as those to go back to, if none did better so far."""
+        if loss is not None and loss < self.good_loss:
+            self.good_loss, self._good_state = loss, copy.deepcopy(self.model.state_dict())
+
+    def go_back(self) -> None:
+        """Go nearly all the way back to the best weights so far, and forget what the rules remember.
+
+        Not quite all the way: sites let one sum be opened for the same weights, and no second one.
+        """
+        now = self.model.state_dict()
+        back = {
+            name: torch.lerp(now[name], good, BACK) if good.is_floating_point() else good
+            for name, good in self._good_state.items()
+        }
+        self.model.load_state_dict(back)
+        self._states = {}
+
+    def keep_good(self) -> None:
+        """End with the best weights so far, whatever the plan keeps: the last are worse than it bears."""
+        self.best_loss, self._best_state = self.good_loss, self._good_state
 
     def keep_best(self) -> None:
         """End with the weights of the best round; with the last ones if nobody could judge."""

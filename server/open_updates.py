@@ -6,9 +6,12 @@ from typing import final
 
 from lego_core.errors import LegoError, RunError
 from lego_core.exchangeable import declared, parts
+from lego_core.guard import check_norm
 from lego_core.letters import Letter, check_tensors
+from lego_core.plan import RunPlan
 from lego_core.protocol import Progress, Update
 from lego_core.run_report import LearningPoint, LeftOut
+from lego_core.run_sums import sum_parts
 from lego_core.update import BlockUpdate, to_vector
 from server.asked import Asked
 from server.exchange import Answer, Exchange, Question
@@ -67,7 +70,7 @@ class OpenUpdates:
         usable: dict[str, list[tuple[str, Letter]]] = {learner.name: [] for learner in learners}
         for (learner, one), answer in zip(asked, answers, strict=True):
             try:
-                letter = _checked(learner, one, answer, score_only=score_only)
+                letter = _checked(learner, one, answer, plan=plan, score_only=score_only)
             except LegoError as error:
                 self.exchange.log.leave_out(
                     LeftOut(
@@ -88,7 +91,7 @@ class OpenUpdates:
         self.exchange.log.answered(point)
 
 
-def _checked(learner: Learner, one: Asked, answer: Answer, *, score_only: bool) -> Letter:
+def _checked(learner: Learner, one: Asked, answer: Answer, *, plan: RunPlan, score_only: bool) -> Letter:
     if answer.letter is None:
         raise RunError(answer.reason)
     sender = f"Site '{one.member.site}'"
@@ -101,6 +104,10 @@ def _checked(learner: Learner, one: Asked, answer: Answer, *, score_only: bool) 
         raise RunError(f"{sender} sent an update that no patient stands behind.")
     model = learner.model_for(one.member.held(learner.modalities))
     check_tensors(answer.letter, declared(model), sender=sender)
+    if plan.guard.norm_bound is not None:
+        for part, names in sum_parts(model).items():
+            update = _weighted(answer.letter, names)
+            check_norm(update, bound=plan.guard.norm_bound, whose=f"{sender}, part '{part}': its update")
     return answer.letter
 
 

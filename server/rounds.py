@@ -2,13 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import final
 
 from lego_core.errors import RunError
 from lego_core.plan import RunPlan
 from lego_core.run_report import RoundSummary
-from server.checkpoint import write_checkpoint
+from server.checkpoint import Vault, write_checkpoint
 from server.gathered import Collector, Gathered
 from server.learner import Learner
 from server.run_log import RunLog
@@ -24,13 +23,13 @@ class Rounds:
         questions: What sites are asked in this phase.
         collector: Who asks them, and reads what they answer.
         log: The run's diary.
-        folder: Where finished rounds are kept.
+        vault: Where finished rounds are kept.
     """
 
     questions: TrainingQuestions
     collector: Collector
     log: RunLog
-    folder: Path
+    vault: Vault
 
     @property
     def plan(self) -> RunPlan:
@@ -70,9 +69,10 @@ class Rounds:
             )
             for learner in learners
         }
-        self._aggregate(number, learners, gathered)
+        good = [one for one in learners if not self._taken_back(one, losses[one.name], number)]
+        self._aggregate(number, good, gathered)
         states = {learner.name: learner.state() for learner in learners}
-        write_checkpoint(self.folder, phase=self.questions.phase, round_number=number, tensors=states)
+        write_checkpoint(self.vault, phase=self.questions.phase, round_number=number, tensors=states)
         for learner in learners:
             summary = RoundSummary(
                 phase=self.questions.phase,
@@ -83,6 +83,20 @@ class Rounds:
                 validation_loss=losses[learner.name],
             )
             self.log.round_finished(summary, best_round=learner.best_round)
+
+    def _taken_back(self, learner: Learner, loss: float | None, number: int) -> bool:
+        """Take the last round of a learner back if it did worse than the plan bears.
+
+        What sites learned from the worse weights is put aside with it.
+        """
+        if not self.plan.guard.is_too_bad(loss, best=learner.good_loss):
+            learner.take_for_good(loss)
+            return False
+        told = {"phase": self.questions.phase, "round": number, "modality": learner.name}
+        self.log.write("taken-back", {**told, "loss": loss, "best_loss": learner.good_loss})
+        learner.go_back()
+        learner.rounds = number
+        return True
 
     def _aggregate(self, number: int, learners: Sequence[Learner], gathered: Mapping[str, Gathered]) -> None:
         """Aggregate inside each group; in the seed phase, the trunk over all groups together."""
@@ -106,7 +120,9 @@ class Rounds:
         number = max(learner.rounds for learner in learners)
         gathered = self.collector.score(learners, number=number)
         for learner in learners:
-            learner.judge(gathered[learner.name].progress)
+            loss = learner.judge(gathered[learner.name].progress)
+            if self._taken_back(learner, loss, number):
+                learner.keep_good()
 
     def _check_enough(
         self, number: int, learners: Sequence[Learner], gathered: Mapping[str, Gathered]

@@ -1,16 +1,15 @@
-"""The diary of a run: one JSON line per event, on the coordinator's disk as it happens.
+"""The diary of a run: one chained JSON line per event, on the coordinator's disk as it happens.
 
 Whoever wants to know what a run is doing, or did, reads this file and nothing else. The
 report is made from the same events.
 """
 
-import json
 import logging
-import os
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
+from lego_core.chained_log import ChainedLog
 from lego_core.run_report import LearningPoint, LeftOut, RoundSummary
 
 FLOWER_LOG = logging.getLogger("flwr")  # what `flwr run . --stream` and `flwr log` show
@@ -28,24 +27,25 @@ class RunLog:
 
     Args:
         path: The file; it is started anew.
+
+    Raises:
+        LogError: If it cannot be written.
     """
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-        self._path = path
+        self._log = ChainedLog.anew(path)
         self.started = datetime.now(UTC)
         self.left_out: list[LeftOut] = []
         self.learning: list[LearningPoint] = []
         self.rounds: list[RoundSummary] = []
 
     def write(self, event: str, fields: Mapping[str, object]) -> None:
-        """Write one event; it is on the disk when this returns."""
-        line = {"time": datetime.now(UTC).isoformat(timespec="milliseconds"), "event": event, **fields}
-        with self._path.open("a", encoding="utf-8") as lines:
-            lines.write(json.dumps(line) + "\n")
-            lines.flush()
-            os.fsync(lines.fileno())
+        """Write one event; it is on the disk when this returns.
+
+        Raises:
+            LogError: If it cannot be written, or somebody changed what is there.
+        """
+        self._log.append(event, fields)
         if event in SAID_ALOUD:
             short = {key: round(one, 3) if isinstance(one, float) else one for key, one in fields.items()}
             FLOWER_LOG.info(SAID_ALOUD[event].format_map(short))
@@ -64,6 +64,11 @@ class RunLog:
         """A block's round is aggregated and on the disk."""
         self.rounds.append(summary)
         self.write("round-finished", {**summary.model_dump(), "best_round": best_round})
+
+    @property
+    def head(self) -> str:
+        """Hash of the last line: whoever notes it sees later whether lines were taken away."""
+        return self._log.head
 
     @property
     def seconds(self) -> float:

@@ -355,7 +355,7 @@ class _Attempt:
         for group, session in self._own(one.member.site).items():
             place = session.described.places[one.member.site]
             if group in one.groups and place in session.sharing_sites:
-                invitations[group] = Invitation(
+                invitations[self._forms[group].group] = Invitation(
                     session=self._sids[group],
                     sharing_sites=tuple(sorted(session.sharing_sites)),
                     sealed=session.sealed_for(place),

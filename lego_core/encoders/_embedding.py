@@ -1,12 +1,14 @@
 """Three ways to turn inputs into tokens, one row or feature at a time."""
 
 import math
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from lego_core.encoders._fit import as_images, only_row
+from lego_core.per_patient import constant_of
 from lego_core.records import Inputs, Tokens
 
 SHORTEST_DAYS = 0.1
@@ -24,6 +26,8 @@ class FeatureTokens(nn.Module):
         returns  F tokens of width C
     """
 
+    learned_constants: ClassVar[tuple[str, ...]] = ("weight", "bias", "absent")
+
     def __init__(self, num_features: int, token_dim: int) -> None:
         super().__init__()
         bound = token_dim**-0.5
@@ -34,8 +38,8 @@ class FeatureTokens(nn.Module):
     def forward(self, inputs: Inputs) -> Tokens:
         """Embed every feature."""
         values, measured = only_row(inputs)
-        tokens = values.unsqueeze(-1) * self.weight + self.bias
-        tokens = torch.where(measured.unsqueeze(-1), tokens, self.absent)
+        weight, bias, absent = (constant_of(own, values) for own in (self.weight, self.bias, self.absent))
+        tokens = torch.where(measured.unsqueeze(-1), values.unsqueeze(-1) * weight + bias, absent)
         return Tokens(tokens, torch.ones_like(measured))
 
 
@@ -72,6 +76,8 @@ class PixelTokens(nn.Module):
         returns  height * width tokens of width C
     """
 
+    learned_constants: ClassVar[tuple[str, ...]] = ("line", "column")
+
     def __init__(self, num_channels: int, token_dim: int, *, grid: tuple[int, int]) -> None:
         super().__init__()
         self.grid = grid
@@ -83,7 +89,8 @@ class PixelTokens(nn.Module):
         """Embed every pixel, after a look at the number of pixels."""
         as_images(inputs, self.grid)
         tokens = self.rows(inputs)
-        return Tokens(tokens.values + (self.line + self.column).flatten(0, 1), tokens.present)
+        line, column = (constant_of(own, tokens.values) for own in (self.line, self.column))
+        return Tokens(tokens.values + (line + column).flatten(1, 2), tokens.present)
 
 
 class _TimeEncoding(nn.Module):

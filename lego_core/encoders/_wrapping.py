@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float, Shaped
+from jaxtyping import Float, Int, Shaped
 from torch import Tensor, nn
 
 from lego_core.encoders._fit import as_images, grid_of, only_row, require_layout
@@ -80,16 +80,22 @@ class _WrappedImage(nn.Module):
 
 
 class _WrappedRows(nn.Module):
-    """Feed (B, T, F), patients with equally many rows together, so that no padding is seen."""
+    """Feed (B, T, F), patients with equally many rows together, so that no padding is seen.
+
+    With `patients_together`, all are cut to each length in turn, and everybody's own is kept.
+    """
 
     def __init__(self, module: nn.Module, token_dim: int) -> None:
         super().__init__()
         self.token_dim = token_dim
         self.module = module
+        self.patients_together = False
 
     def forward(self, inputs: Inputs) -> Tokens:
         """Run the module once per length, and put the patients back in order."""
         lengths = inputs.present.sum(dim=1)
+        if self.patients_together or not len(lengths):
+            return self._all_at_every_length(inputs, lengths)
         groups = [(lengths == length).nonzero().squeeze(1) for length in lengths.unique()]
         outputs = [_read(self.module(inputs.values[group, : int(lengths[group[0]])])) for group in groups]
         longest = max(output.shape[1] for output in outputs)
@@ -98,6 +104,18 @@ class _WrappedRows(nn.Module):
         back = torch.cat(groups).argsort()
         present = torch.arange(longest, device=lengths.device) < counts[back].unsqueeze(1)
         return Tokens(torch.cat(padded)[back], present)
+
+    def _all_at_every_length(self, inputs: Inputs, lengths: Int[Tensor, "B"]) -> Tokens:
+        outputs = {n: _read(self.module(inputs.values[:, :n])) for n in lengths.unique().tolist()}
+        longest = max((output.shape[1] for output in outputs.values()), default=1)
+        values = inputs.values.new_zeros(len(lengths), longest, self.token_dim)
+        present = torch.zeros_like(values[..., 0], dtype=torch.bool)
+        for length, output in outputs.items():
+            own, count = lengths == length, output.shape[1]
+            padded = nn.functional.pad(output, (0, 0, 0, longest - count))
+            values = torch.where(own[:, None, None], padded, values)
+            present = present | (own[:, None] & (torch.arange(longest, device=own.device) < count))
+        return Tokens(values, present)
 
 
 def _all_present(values: Float[Tensor, "B T C"]) -> Tokens:

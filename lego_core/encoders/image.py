@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lego_core.encoders._contract import AbstractEncoder
 from lego_core.encoders._fit import as_images, grid_of, require_layout
+from lego_core.per_patient import constant_of
 from lego_core.records import Inputs, Layout, ModalitySchema, Tokens
 
 CHANNELS_PER_GROUP = 8
@@ -61,6 +62,8 @@ class _ImageModule(nn.Module):
         returns  one token of width C per position of the last map, in reading order
     """
 
+    learned_constants: ClassVar[tuple[str, ...]] = ("position",)
+
     def __init__(self, settings: Image, num_channels: int, *, grid: tuple[int, int]) -> None:
         super().__init__()
         self.token_dim = settings.token_dim
@@ -77,7 +80,8 @@ class _ImageModule(nn.Module):
     def forward(self, inputs: Inputs) -> Tokens:
         """Run the stages and read the last map position by position."""
         features = self.stages(as_images(inputs, self.grid))  # (B, last stage, h, w)
-        values = self.to_tokens(self.dropout(features)).flatten(2).transpose(1, 2) + self.position
+        values = self.to_tokens(self.dropout(features)).flatten(2).transpose(1, 2)
+        values = values + constant_of(self.position, values)
         return Tokens(values, torch.ones_like(values[..., 0], dtype=torch.bool))
 
 

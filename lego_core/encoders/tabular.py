@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lego_core.encoders._contract import AbstractEncoder
 from lego_core.encoders._fit import only_row, require_layout
+from lego_core.per_patient import constant_of
 from lego_core.records import Inputs, Layout, ModalitySchema, Tokens
 
 # How loudly a patient speaks over the constants of the tokens; 1 and 0.1 predicted no better.
@@ -90,6 +91,8 @@ class _TabularModule(nn.Module):
         returns  T tokens of width C
     """
 
+    learned_constants: ClassVar[tuple[str, ...]] = ("constant",)
+
     def __init__(self, settings: Tabular, num_features: int) -> None:
         super().__init__()
         self.token_dim = settings.token_dim
@@ -127,7 +130,8 @@ class _TabularModule(nn.Module):
             output = output + self.skip(features)
         if self.absent is not None:
             output = output + self.absent(self.input_dropout(absent))
-        tokens = self.constant + PATIENT_SHARE * output.unflatten(1, self.constant.shape)
+        constant = constant_of(self.constant, values)  # (1 or B, T, C)
+        tokens = constant + PATIENT_SHARE * output.unflatten(1, constant.shape[1:])
         return Tokens(tokens, torch.ones_like(tokens[..., 0], dtype=torch.bool))
 
 

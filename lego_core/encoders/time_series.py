@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from lego_core.encoders._contract import AbstractEncoder
 from lego_core.encoders._fit import require_layout
+from lego_core.per_patient import constant_of
 from lego_core.records import Inputs, Layout, ModalitySchema, Tokens
 
 
@@ -65,6 +66,8 @@ class _TimeSeriesModule(nn.Module):
         returns  T tokens of width C, one per visit; 0 in padding
     """
 
+    learned_constants: ClassVar[tuple[str, ...]] = ("fading",)
+
     def __init__(self, settings: TimeSeries, num_features: int) -> None:
         super().__init__()
         self.token_dim = settings.token_dim
@@ -84,7 +87,8 @@ class _TimeSeriesModule(nn.Module):
         times = inputs.times_days / self.time_unit_days
         last, unmeasured_for = last_known(inputs.values, inputs.measured, times)
         log_gap = torch.log1p(unmeasured_for)
-        faded = last * torch.exp(-functional.softplus(self.fading) * log_gap)
+        fading = constant_of(self.fading, last).unsqueeze(1)  # (1 or B, 1, F)
+        faded = last * torch.exp(-functional.softplus(fading) * log_gap)
         clock = torch.sign(times) * torch.log1p(times.abs())
         absent = (~inputs.measured).to(last.dtype)
         visits = torch.cat([faded, absent, log_gap, clock.unsqueeze(-1)], dim=-1)

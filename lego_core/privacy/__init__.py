@@ -7,10 +7,20 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lego_core.privacy._contract import AbstractPrivacy, SumTerms
+from lego_core.privacy._contract import AbstractPrivacy, NoiseTerms, SumTerms, default_delta
 from lego_core.privacy.no_privacy import NoPrivacy
+from lego_core.privacy.patient_dp import PatientDp
 from lego_core.privacy.secure_sum import SecureSum
 
-Privacy = Annotated[NoPrivacy | SecureSum, Field(discriminator="kind")]
+Privacy = Annotated[NoPrivacy | SecureSum | PatientDp, Field(discriminator="kind")]
 
-__all__ = ["AbstractPrivacy", "NoPrivacy", "Privacy", "SecureSum", "SumTerms"]
+__all__ = [
+    "AbstractPrivacy",
+    "NoPrivacy",
+    "NoiseTerms",
+    "PatientDp",
+    "Privacy",
+    "SecureSum",
+    "SumTerms",
+    "default_delta",
+]

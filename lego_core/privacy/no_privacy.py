@@ -26,6 +26,16 @@ class NoPrivacy(AbstractPrivacy):
         return
 
     @property
+    def noise_terms(self) -> None:
+        """Sites train without noise."""
+        return
+
+    @property
+    def small_groups(self) -> Literal["refuse"]:
+        """There are no sums, so no group is too small for one."""
+        return "refuse"
+
+    @property
     def claim(self) -> str:
         """What the report says."""
         return (

@@ -2,7 +2,9 @@
 
 from typing import Literal, final
 
-from lego_core.privacy._contract import AbstractPrivacy, SumTerms
+from pydantic import model_validator
+
+from lego_core.privacy._contract import AbstractPrivacy, NoiseTerms, SumTerms
 
 
 @final
@@ -11,6 +13,13 @@ class SecureSum(SumTerms, AbstractPrivacy):
 
     Updates of blocks and of the fused model, sums for normalisation, counts of outcomes, Gram
     matrices, losses and scores all go this way. The mathematics stands in `fsa1`.
+
+    Args:
+        too_few: What becomes of a modality that fewer sites train than a sum needs: `refuse` ends the
+            run; `keep-local` goes on without it; `patient-dp` has these sites train with noise, and
+            their updates travel with it, one by one. In fuse rounds a block that too few sites hold
+            ends the run under `refuse`, and stays as it is otherwise.
+        patient_dp: The noise, for `patient-dp`.
 
     Guarantees:
         If no more than `max_corrupt` sites work with a coordinator who may lie, they learn of the honest
@@ -25,6 +34,18 @@ class SecureSum(SumTerms, AbstractPrivacy):
     """
 
     kind: Literal["secure-sum"]  # no default: nobody gets this plan without saying so
+    too_few: Literal["refuse", "keep-local", "patient-dp"] = "refuse"
+    patient_dp: NoiseTerms | None = None
+
+    @model_validator(mode="after")
+    def _check_noise(self) -> "SecureSum":
+        if (self.too_few == "patient-dp") != (self.patient_dp is not None):
+            raise ValueError(
+                f"too-few is '{self.too_few}' and the table [privacy.patient-dp] is "
+                f"{'there' if self.patient_dp else 'absent'}; the table says how much noise the sites of "
+                "small groups train with, so give both or neither"
+            )
+        return self
 
     @property
     def sum_terms(self) -> SumTerms:
@@ -32,13 +53,26 @@ class SecureSum(SumTerms, AbstractPrivacy):
         return self
 
     @property
+    def noise_terms(self) -> None:
+        """Sites whose updates are summed train without noise."""
+        return
+
+    @property
+    def small_groups(self) -> Literal["refuse", "keep-local", "patient-dp"]:
+        """As the plan says."""
+        return self.too_few
+
+    @property
+    def noise_alone(self) -> NoiseTerms | None:
+        """The noise of sites whose updates travel one by one."""
+        return self.patient_dp
+
+    @property
     def claim(self) -> str:
         """What the report says."""
-        others = f"and up to {self.max_corrupt} sites together " if self.max_corrupt else ""
+        if self.patient_dp is None:
+            return self.sum_claim
         return (
-            f"The coordinator {others}saw no single site's updates, counts, losses or scores, only their "
-            f"sums over at least {self.min_survivors} sites. These sums, and the model that follows from "
-            "them, are not anonymous by that: they can still tell of patients, most of all of those who are "
-            "unlike the others. Who took part, with what kinds of data and how many patients to the nearest "
-            "ten below, was seen."
+            f"{self.sum_claim} Where fewer sites trained a modality, their updates were seen one by one, "
+            f"with noise in the training. {self.patient_dp.noise_claim}"
         )

@@ -142,7 +142,7 @@ def test_every_rule_asks_sites_for_a_proximal_term_that_pulls_inwards(rule):
 
 def test_a_plan_names_every_rule_by_its_kind_and_learns_the_kinds_from_the_error():
     adapter = TypeAdapter(Aggregation)
-    kinds = ["fedavg", "fedprox", "fedadam", "trimmed-mean"]
+    kinds = ["fedavg", "fedprox", "fedadam", "trimmed-mean", "median"]
 
     assert [adapter.validate_python({"kind": kind}).kind for kind in kinds] == kinds
     with pytest.raises(ValidationError, match=", ".join(f"'{kind}'" for kind in kinds)):

@@ -6,10 +6,22 @@ import pytest
 import torch
 from pydantic import TypeAdapter, ValidationError
 
+from lego_core.block import LegoBlock
 from lego_core.encoders import Encoder
 from lego_core.encoders._contract import AbstractEncoder
 from lego_core.errors import PlanError
-from lego_core.records import Inputs, Layout, Measurement, ModalitySchema, Outcome, PatientRecord, collate
+from lego_core.private_training import check_per_patient_gradients
+from lego_core.records import (
+    Cohort,
+    Inputs,
+    Layout,
+    Measurement,
+    ModalitySchema,
+    Outcome,
+    PatientRecord,
+    collate,
+)
+from lego_core.tasks import MultiLabel
 
 GRID = (5, 6)
 SCHEMAS: dict[Layout, ModalitySchema] = {
@@ -144,6 +156,24 @@ def test_every_encoder_keeps_nothing_of_a_batch(member, layout):
     assert after.keys() == before.keys()
     assert all(torch.equal(after[name], before[name]) for name in before)
     assert not any(21 in weight.shape for weight in after.values())
+
+
+@every_case
+def test_every_encoder_takes_an_empty_batch(member, layout):
+    module = built(member, layout).train()
+
+    tokens = module(some_inputs(layout).select(torch.zeros(3, dtype=torch.bool)))
+
+    assert len(tokens.values) == len(tokens.present) == 0
+    assert tokens.values.shape[2] == module.token_dim
+
+
+@every_case
+def test_every_encoder_lets_gradients_be_told_patient_by_patient(member, layout):
+    block = LegoBlock("m", settings_of(member, layout), SCHEMAS[layout], num_outputs=1)
+    cohort = Cohort(tuple(patients(layout, LENGTHS[layout])), {"m": SCHEMAS[layout]})
+
+    check_per_patient_gradients(block, cohort, task=MultiLabel(labels=("ill",)))
 
 
 @every_case

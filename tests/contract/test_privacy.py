@@ -1,14 +1,20 @@
 """What every privacy plan promises."""
 
+from typing import get_args
+
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from lego_core.privacy import AbstractPrivacy, NoPrivacy, Privacy, SecureSum
+from lego_core.privacy import AbstractPrivacy, NoiseTerms, NoPrivacy, PatientDp, Privacy, SecureSum, SumTerms
 
+NOISE = {"epsilon": 3, "noise_multiplier": 2, "batch_size": 32, "steps": 50}
 PLANS: list[AbstractPrivacy] = [
     NoPrivacy(kind="no-privacy"),
     SecureSum(kind="secure-sum"),
     SecureSum(kind="secure-sum", max_corrupt=2, min_survivors=3),
+    SecureSum(kind="secure-sum", too_few="patient-dp", patient_dp=NoiseTerms(**NOISE)),
+    PatientDp(kind="patient-dp", **NOISE),
+    PatientDp(kind="patient-dp", **NOISE, secure_sum=SumTerms(max_corrupt=1)),
 ]
 
 
@@ -19,8 +25,12 @@ def test_a_plan_says_aloud_what_it_claims(plan: AbstractPrivacy) -> None:
 
 
 @pytest.mark.parametrize("plan", PLANS)
-def test_updates_are_either_shown_or_summed(plan: AbstractPrivacy) -> None:
-    assert plan.shows_individual_updates == (plan.sum_terms is None)
+def test_one_sum_cannot_be_compared_with_anything(plan: AbstractPrivacy) -> None:
+    assert plan.shows_several_updates == (plan.sum_terms is None)
+
+
+def test_sums_of_buckets_can_be_compared() -> None:
+    assert SecureSum(kind="secure-sum", buckets=3).shows_several_updates
 
 
 @pytest.mark.parametrize("plan", PLANS)
@@ -37,9 +47,34 @@ def test_sums_of_two_sites_are_refused() -> None:
         SecureSum(kind="secure-sum", min_survivors=2)
 
 
+@pytest.mark.parametrize("plan", PLANS)
+def test_a_plan_survives_its_document(plan: AbstractPrivacy) -> None:
+    assert TypeAdapter(Privacy).validate_python(plan.to_plain()) == plan
+
+
+@pytest.mark.parametrize("plan", PLANS)
+def test_updates_travel_one_by_one_only_with_noise_or_without_any_promise(plan: AbstractPrivacy) -> None:
+    if plan.kind != "no-privacy" and plan.small_groups == "patient-dp":
+        assert plan.noise_alone is not None
+    if plan.noise_alone is not None:
+        assert "differentially private" in plan.claim
+
+
+def test_every_plan_is_tested() -> None:
+    assert {type(plan) for plan in PLANS} == set(get_args(get_args(Privacy)[0]))
+
+
+@pytest.mark.parametrize(
+    "odd", [{"too_few": "patient-dp"}, {"too_few": "keep-local", "patient_dp": NoiseTerms(**NOISE)}]
+)
+def test_noise_of_small_groups_is_said_wholly_or_not_at_all(odd: dict[str, object]) -> None:
+    with pytest.raises(ValidationError, match="give both or neither"):
+        SecureSum.model_validate({"kind": "secure-sum", **odd})
+
+
 def test_nobody_gets_a_plan_without_saying_so() -> None:
-    for kind in (NoPrivacy, SecureSum):
-        with pytest.raises(ValidationError, match="Field required"):
+    for kind in (NoPrivacy, SecureSum, PatientDp):
+        with pytest.raises(ValidationError, match="kind\n  Field required"):
             kind.model_validate({})
     with pytest.raises(ValidationError, match="Unable to extract tag"):
         TypeAdapter(Privacy).validate_python({})

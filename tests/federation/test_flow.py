@@ -243,6 +243,15 @@ def test_one_shot_trains_to_the_end(one_shot: Rehearsal) -> None:
         assert len(Update.read(sent.letter).progress.train_losses) > 1
 
 
+def test_one_shot_stops_early_where_validation_patients_say_so(run: Run) -> None:
+    changes = "[training]\nepochs = 60\npatience = 1\nlearning-rate = 0.3"
+    ended = run(tiny_plan(f'[rounds]\nmode = "one-shot"\n{changes}'))
+
+    epochs = [len(Update.read(sent.letter).progress.train_losses) for sent in ended.answered(Update)]
+    assert len(epochs) == 3
+    assert max(epochs) < 60
+
+
 def test_one_shot_ends_with_what_was_trained(one_shot: Rehearsal) -> None:
     blocks = one_shot.merged.blocks
     assert one_shot.report.kept_rounds == {"clinical": 1, "blood": 1}
@@ -263,6 +272,7 @@ AGGREGATIONS = {
     "fedprox": 'kind = "fedprox"\nstrength = 10.0',
     "fedadam": 'kind = "fedadam"',
     "trimmed-mean": 'kind = "trimmed-mean"',
+    "median": 'kind = "median"',
 }
 
 

@@ -123,6 +123,14 @@ def test_no_identifier_reaches_what_the_run_hands_over(overheard: Rehearsal) -> 
             assert PATIENT.encode() not in path.read_bytes()
 
 
+@pytest.mark.parametrize("site", [CLINIC, BROKEN])
+def test_no_datum_stands_in_the_site_s_list_of_what_left(overheard: Rehearsal, site: int) -> None:
+    listed = (overheard.sites / f"site-{site}" / "audit.jsonl").read_text()
+
+    for planted in (PATIENT, str(overheard.sites), f"{VALUE:.6g}", str(DAYS)):
+        assert planted not in listed
+
+
 def test_log_of_the_site_holds_the_details(overheard: Rehearsal) -> None:
     log = overheard.local_log(BROKEN)
 
@@ -342,7 +350,7 @@ def test_declared_letter_goes_out_as_it_is(tmp_path: Path) -> None:
     letter, _ = knock(sending(OFFER.letter()), tmp_path)
 
     assert Offer.read(letter) == OFFER
-    assert not (tmp_path / "site-0").exists()
+    assert [path.name for path in (tmp_path / "site-0").iterdir()] == ["audit.jsonl"]
 
 
 def test_log_that_cannot_be_written_leaks_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -460,7 +468,7 @@ def test_hospital_of_a_shipped_plan_is_played_without_a_folder(
     letter, _ = ask(client_app, tmp_path, plan="two-hospitals", sites_dir="", nodes=2)
 
     assert Offer.read(letter).site == "clinic"
-    assert not list(tmp_path.iterdir())
+    assert [one.name for one in tmp_path.rglob("*") if one.is_file()] == ["audit.jsonl"]
 
 
 def test_site_declines_where_nodes_and_hospitals_do_not_match(

@@ -26,6 +26,36 @@ except SecureSumError:
     sys.exit(3)
 """
 
+WITH_LITTLE_ROOM = """
+import resource, signal, sys
+from pathlib import Path
+from client.ledger import SiteLedger
+from lego_core.errors import LogError
+ledger = SiteLedger(Path(sys.argv[1]))
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    ledger.confirm(("run", "slides", "0" * 64), sid=bytes(32), survivors=frozenset({1, 2, 3}))
+except LogError as error:
+    print(error.public)
+"""
+
+
+@pytest.mark.parametrize("room", [0, 1, 200])
+def test_on_a_full_disk_nothing_is_confirmed_and_nothing_is_lost(tmp_path, room):
+    path = tmp_path / "ledger.jsonl"
+    SiteLedger(path).confirm(KEY, sid=SID, survivors=frozenset({1, 2, 3}))
+    before = path.read_bytes()
+    command = [sys.executable, "-c", WITH_LITTLE_ROOM, str(path), str(room and len(before) + room)]
+
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+
+    assert "'ledger.jsonl' cannot be written (File too large)" in done.stdout
+    assert "nothing is done that is not written down first. Make room on the disk" in done.stdout
+    assert path.read_bytes() == before
+    SiteLedger(path).confirm(("run", "slides", "0" * 64), sid=SID, survivors=frozenset({1, 2, 3}))
+    assert len(ChainedLog(path).events) == 2
+
 
 def test_the_same_sum_may_be_confirmed_again_after_a_restart(tmp_path):
     path = tmp_path / "ledger.jsonl"
@@ -87,7 +117,7 @@ def test_of_many_processes_at_once_one_set_of_survivors_is_confirmed(tmp_path):
         for last in range(3, 9)
     ]
 
-    codes = [process.wait(timeout=60) for process in started]
+    codes = [process.wait(timeout=300) for process in started]
 
     assert sorted(codes) == [0, 3, 3, 3, 3, 3]
     assert len(ChainedLog(path).events) == 1

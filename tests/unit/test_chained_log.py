@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from lego_core import chained_log
 from lego_core.chained_log import ChainedLog, check_chain, verify_log
 from lego_core.cli import app
 from lego_core.errors import LogError
@@ -114,6 +115,48 @@ def test_two_who_write_in_turns_make_one_chain(tmp_path):
         second.append("second", {"turn": number})
 
     assert [entry["number"] for entry in ChainedLog(tmp_path / "log.jsonl").events] == [1, 2, 3, 4, 5, 6]
+
+
+def test_the_file_is_not_read_again_where_nobody_else_has_written(tmp_path, monkeypatch):
+    log = ChainedLog(tmp_path / "log.jsonl")
+    looks = []
+
+    def counted(lines, *, name):
+        looks.append(len(lines))
+        return check_chain(lines, name=name)
+
+    monkeypatch.setattr(chained_log, "check_chain", counted)
+    for number in range(20):
+        log.append("round", {"round": number})
+    assert looks == []
+    ChainedLog(log.path).append("other", {})
+    looks.clear()
+    log.append("round", {"round": 20})
+
+    assert looks == [21]
+    assert len(ChainedLog(log.path).events) == 22
+
+
+def test_a_line_changed_under_an_open_log_is_found_before_the_next(tmp_path):
+    log = written(tmp_path / "log.jsonl")
+    log.path.write_bytes(log.path.read_bytes().replace(b"north", b"south", 1))
+    os.utime(log.path, ns=(0, 1))  # however coarse the clock of the file system is
+
+    with pytest.raises(LogError, match="was changed: line 2"):
+        log.append("spent", {"epsilon": 9})
+
+
+def test_a_log_begun_anew_forgets_what_was_there(tmp_path):
+    written(tmp_path / "log.jsonl")
+
+    log = ChainedLog.anew(tmp_path / "log.jsonl")
+
+    assert log.events == []
+    log.append("first", {})
+    assert ChainedLog(log.path).events[0]["number"] == 1
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(LogError, match="'folder' cannot be written"):
+        ChainedLog.anew(tmp_path / "folder")
 
 
 def test_fields_do_not_stand_for_the_chain(tmp_path):

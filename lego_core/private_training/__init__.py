@@ -1,0 +1,10 @@
+"""Training whose result tells little of any one patient: DP-SGD, patient by patient.
+
+`PrivateTrainer` takes the place of `lego_core.training.Trainer` where the plan's privacy is
+`patient-dp`. Opacus does the per-patient gradients; it is imported when training begins.
+"""
+
+from lego_core.private_training._self_test import check_per_patient_gradients
+from lego_core.private_training._trainer import PrivateTrainer, check_private_settings
+
+__all__ = ["PrivateTrainer", "check_per_patient_gradients", "check_private_settings"]

@@ -1,0 +1,126 @@
+"""The copy of a model that is trained privately: the same function, in pieces that Opacus can treat."""
+
+import copy
+import warnings
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from lego_core._opacus import require_opacus
+from lego_core.per_patient import HasConstants, OnePerPatient, PatientsTogether
+
+
+@final
+class PrivateCopy:
+    """A copy of a model whose gradients can be told patient by patient.
+
+    Learned constants are given out once per patient, all patients pass every layer together, and
+    recurrent layers are Opacus' own, which do the same with the same weights. The model itself
+    is left alone until `hand_back`.
+
+    Args:
+        model: The model to copy.
+
+    Attributes:
+        model: The copy.
+        weights: Its trainable weights, under the names that they have in the model. Opacus gives each a
+            `grad_sample`, which no type knows of.
+
+    Raises:
+        NotImplementedError: From Opacus, if it cannot treat a layer.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        require_opacus()
+        from opacus.grad_sample import GradSampleModule
+
+        GradSampleModule.GRAD_SAMPLERS[OnePerPatient] = _gradient_of_constant
+        self.model = _prepared(copy.deepcopy(model))
+        constants = [name for name, part in self.model.named_modules() if isinstance(part, OnePerPatient)]
+        renamed = {f"{name}.weight": name for name in constants}
+        named = {renamed.get(name, name): weight for name, weight in self.model.named_parameters()}
+        self.weights: dict[str, Any] = {
+            name: weight for name, weight in named.items() if weight.requires_grad
+        }
+        self.model.train()
+        self._hooks = GradSampleModule(self.model, loss_reduction="sum")
+
+    def backward(self, losses: Float[Tensor, ""]) -> None:
+        """Tell the gradient of a *sum* of losses patient by patient, as `grad_sample` (B, ...)."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Full backward hook is firing")  # first layers do this
+            losses.backward()
+
+    def without_patients(self) -> None:
+        """Tell the gradients of nobody."""
+        for weight in self.weights.values():
+            weight.grad_sample = weight.new_zeros(0, *weight.shape)
+
+    def leave_out_infinite(self) -> None:
+        """Set the gradients of a patient to zero where any is not finite: no clipping could bound them."""
+        told = [weight.grad_sample for weight in self.weights.values()]
+        finite = torch.stack([gradients.flatten(1).isfinite().all(dim=1) for gradients in told]).all(dim=0)
+        for gradients in () if finite.all() else told:
+            gradients[~finite] = 0.0
+
+    @torch.no_grad()
+    def hand_back(self, model: nn.Module) -> None:
+        """Give the model the weights of the copy."""
+        for name, weight in model.named_parameters():
+            if name in self.weights:
+                weight.copy_(self.weights[name])
+
+
+def _prepared(module: nn.Module) -> nn.Module:
+    for name, child in module.named_children():
+        setattr(module, name, _recurrent_of_opacus(child) or _prepared(child))
+    if isinstance(module, _ConvNd):
+        module.register_forward_pre_hook(_laid_out)
+    if isinstance(module, PatientsTogether):
+        module.patients_together = True
+    for name in module.learned_constants if isinstance(module, HasConstants) else ():
+        constant = module.get_parameter(name)
+        delattr(module, name)
+        module.add_module(name, OnePerPatient(constant))
+    return module
+
+
+def _laid_out(layer: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:  # noqa: ARG001
+    """Opacus 1.6 reads an image by its strides as if it lay row by row, and is wrong if it does not."""
+    return tuple(image.contiguous() for image in inputs)
+
+
+def _recurrent_of_opacus(layer: nn.Module) -> nn.Module | None:
+    from opacus.layers import DPGRU, DPLSTM, DPRNN
+
+    kinds = {nn.GRU: DPGRU, nn.LSTM: DPLSTM, nn.RNN: DPRNN}
+    if not isinstance(layer, nn.RNNBase) or type(layer) not in kinds or layer.proj_size:
+        return None
+    own: dict[str, Any] = {"nonlinearity": layer.nonlinearity} if isinstance(layer, nn.RNN) else {}
+    with torch.random.fork_rng():
+        made = kinds[type(layer)](
+            layer.input_size,
+            layer.hidden_size,
+            num_layers=layer.num_layers,
+            bias=layer.bias,
+            batch_first=layer.batch_first,
+            dropout=layer.dropout,
+            bidirectional=layer.bidirectional,
+            **own,
+        )
+    weights = dict(layer.named_parameters())
+    with torch.no_grad():
+        for name, weight in made.named_parameters():
+            weight.copy_(weights[name]).requires_grad_(weights[name].requires_grad)
+    return made
+
+
+def _gradient_of_constant(
+    layer: OnePerPatient,
+    activations: list[Tensor],  # noqa: ARG001
+    backprops: Tensor,
+) -> dict[nn.Parameter, Tensor]:
+    return {layer.weight: backprops}

@@ -1,0 +1,82 @@
+"""What a run begins with: its plan, its roster, its keys, from Flower's run configuration."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+from flwr.app import Context
+
+from lego_core.errors import PrivacyError
+from lego_core.plan import RunPlan
+from lego_core.roster import Roster, read_roster
+from lego_core.run_sums import run_name
+from lego_core.sealed_file import SealingKey
+from server.asked import Office
+from server.checkpoint import Vault
+from server.exchange import Exchange
+from server.open_sums import OpenOffice
+from server.sums import SumOffice
+
+
+def plan_of(context: Context) -> RunPlan:
+    """The plan: beside simulated sites, or the one of that name in this bundle."""
+    sites_dir = str(context.run_config["sites-dir"])
+    if sites_dir:
+        return RunPlan.load(Path(sites_dir) / "plan.toml")
+    return RunPlan.shipped(str(context.run_config["plan"]))
+
+
+def vault_of(context: Context) -> Vault:
+    """Where finished rounds are kept, sealed if the run names a key on the coordinator's disk.
+
+    Raises:
+        PrivacyError: If there is no such key, or others may read it.
+    """
+    named = str(context.run_config.get("checkpoint-key", ""))
+    key = SealingKey.load(Path(named)) if named else None
+    return Vault(Path(str(context.run_config["output"])) / "checkpoints", key)
+
+
+def roster_of(context: Context) -> Roster | None:
+    """The roster that lies beside simulated sites, if one does.
+
+    Raises:
+        PrivacyError: If it, or the list of those who may sign it, cannot be read or does not hold.
+    """
+    sites_dir = str(context.run_config["sites-dir"])
+    if not sites_dir or not (Path(sites_dir) / "roster.json").is_file():
+        return None
+    try:
+        governance = json.loads((Path(sites_dir) / "governance.json").read_text(encoding="utf-8"))
+        keys = [str(key) for key in governance]
+    except (OSError, ValueError, TypeError) as error:
+        raise PrivacyError(
+            "The list of governance keys beside the roster, 'governance.json', cannot be read. Make the "
+            "sites anew (python -m simulations sites).",
+            local=str(error),
+        ) from error
+    today = datetime.now(UTC).date()
+    return read_roster(
+        Path(sites_dir) / "roster.json", governance_keys=keys, needed=len(set(keys)), today=today
+    )
+
+
+def office_of(plan: RunPlan, exchange: Exchange, context: Context) -> Office:
+    """Who adds up what the sites give: unseen, where the plan says so.
+
+    Raises:
+        PrivacyError: If there is no roster to check the sites' keys with.
+    """
+    wait_seconds, terms = plan.participation.round_seconds, plan.privacy.sum_terms
+    if terms is None:
+        return OpenOffice(exchange, wait_seconds=wait_seconds)
+    roster = roster_of(context)
+    if roster is None:
+        raise PrivacyError(
+            f"Plan '{plan.name}' sums securely, and there is no roster to check the sites' keys with. Make "
+            "site folders (python -m simulations sites), which have keys and a roster, and name them as "
+            "sites-dir."
+        )
+    keys = roster.keys_at(datetime.now(UTC).date())
+    run = run_name(plan.name, context.run_id)
+    return SumOffice(exchange, terms, keys, roster.sha256, run=run, wait_seconds=wait_seconds)
