@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from listening import ListeningGrid, Overheard
+from tiny_plans import clinics_only
 from torch import Tensor
 
 from client.records import read_letter
@@ -22,9 +23,17 @@ from lego_core.plan import RunPlan
 from lego_core.privacy.fsa1.descriptor import SessionDescriptor
 from lego_core.run_report import LeftOut
 from lego_core.sum_forms import SumForm
-from lego_core.sum_letters import AbstractSumAnswer, AskSumKeys, MaskedVectors, SumConfirmations, SumOpening
+from lego_core.sum_letters import (
+    AbstractSumAnswer,
+    AskSumConfirmations,
+    AskSumKeys,
+    AskSumOpening,
+    AskSumShares,
+    MaskedVectors,
+    SumConfirmations,
+    SumOpening,
+)
 from server.agreement import Agreed, agree
-from server.app import office_of
 from server.asked import Asked
 from server.exchange import Exchange
 from server.gathered import Gathered
@@ -32,19 +41,21 @@ from server.learner import Learner
 from server.open_updates import OpenUpdates
 from server.participants import Participant, gather
 from server.run_log import RunLog
+from server.setting import office_of
 from server.summed_updates import SummedUpdates
 from server.sums import SumOffice
 from server.training_questions import TrainingQuestions
 from simulations.in_process import (
-    FIRST_NODE_ID,
     SERVER_NODE_ID,
     Fault,
     RunConfig,
     answer_faithfully,
+    over_the_wire,
 )
 from simulations.make_sites import make_sites
 
 MODALITY = "clinical"
+Answer = Callable[[], Message]
 RUN_IDS = count(1000)
 AnyQuestion = TypeVar("AnyQuestion", bound=AbstractMessage)
 Lie = Callable[[SessionDescriptor], SessionDescriptor]
@@ -68,6 +79,14 @@ class LyingOffice(SumOffice):  # type: ignore[misc]
         return self.lie(honest)
 
 
+class HandGrid(ListeningGrid):
+    """A grid whose sites can be asked apart from it."""
+
+    def deliver(self, site: int, message: Message) -> Message:
+        """Ask a site; the message must have been on its way once, or be like one that was."""
+        return self._app(message, self.contexts[site])
+
+
 @dataclass
 class Desk:
     """One run that has come as far as training.
@@ -82,7 +101,7 @@ class Desk:
 
     plan: RunPlan
     agreed: Agreed
-    grid: ListeningGrid
+    grid: HandGrid
     exchange: Exchange
     office: SumOffice | None
     learner: Learner = field(init=False)
@@ -160,14 +179,6 @@ class Desk:
             for one in self.answered(kind, site=site)
             for reason in kind.read(one.letter).declined.values()
         )
-
-
-class HandGrid(ListeningGrid):
-    """A grid whose sites can be asked apart from it."""
-
-    def deliver(self, site: int, message: Message) -> Message:
-        """Ask a site; the message must have been on its way once, or be like one that was."""
-        return self._app(message, self.contexts[site])
 
 
 @dataclass
@@ -249,6 +260,47 @@ def lying(
     return fault
 
 
-def node_of(site: int) -> int:
-    """Flower's number of a site."""
-    return FIRST_NODE_ID + site
+def another(overheard: Overheard, letter: Letter) -> Message:
+    """A message like one that was on its way, with another letter."""
+    message = over_the_wire(overheard.message)
+    put(message, letter)
+    return message
+
+
+def summing_clinics(hospitals: int, changes: str = "", *, kind: str = "secure-sum") -> RunPlan:
+    """A plan of one modality whose sites are not waited for long."""
+    return clinics_only(
+        f'[privacy]\nkind = "{kind}"\n[participation]\nround-seconds = 0.5\n{changes}',
+        hospitals=hospitals,
+        patients=40 * hospitals,
+    )
+
+
+# ---- lies --------------------------------------------------------------------------------------
+
+
+def with_bundles(
+    change: Callable[[dict[int, bytes]], dict[int, bytes]],
+) -> Callable[[AskSumShares], AskSumShares]:
+    return lambda one: one.model_copy(
+        update={"bundles": {sid: change(dict(shown)) for sid, shown in one.bundles.items()}}
+    )
+
+
+def with_sets(**sets: tuple[int, ...]) -> Callable[[AskSumConfirmations], AskSumConfirmations]:
+    return lambda one: one.model_copy(
+        update={"sets": {sid: own.model_copy(update=sets) for sid, own in one.sets.items()}}
+    )
+
+
+def with_confirmations(
+    change: Callable[[dict[int, bytes]], dict[int, bytes]],
+) -> Callable[[AskSumOpening], AskSumOpening]:
+    return lambda one: one.model_copy(
+        update={"confirmations": {sid: change(dict(own)) for sid, own in one.confirmations.items()}}
+    )
+
+
+def shifted(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    first = min(name for name in tensors if name.startswith("trunk"))
+    return {**tensors, first: tensors[first] + 1e-3}

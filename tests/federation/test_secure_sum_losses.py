@@ -1,6 +1,5 @@
 """Sites that are lost in the middle of a secure sum: what comes of it, and that nothing of them is seen."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -8,14 +7,12 @@ import torch
 from flwr.app import Message
 from flwr.common.serde import context_from_proto, context_to_proto
 from rehearsal import Rehearsal, Run
-from sum_desk import Consortium, Desk
-from tiny_plans import clinics_only
+from sum_desk import Answer, Consortium, Desk, summing_clinics
 
 from client.records import read_letter
 from lego_core.chained_log import verify_log
 from lego_core.errors import RunError
 from lego_core.letters import AbstractMessage
-from lego_core.plan import RunPlan
 from lego_core.privacy import SumTerms
 from lego_core.privacy.fsa1.descriptor import SessionDescriptor
 from lego_core.protocol import AskBlockUpdate
@@ -33,15 +30,6 @@ ROUND_ERROR = 2.0**-20 * SumTerms().clip_norm
 STAGES = (AskSumKeys, AskSumShares, AskBlockUpdate, AskSumConfirmations, AskSumOpening)
 BEFORE_VECTORS, AFTER_VECTORS = STAGES[:3], STAGES[3:]
 LOST, LOST_NAME = 1, "clinic-2"
-Answer = Callable[[], Message]
-
-
-def clinics(kind: str, hospitals: int, *, rounds: int = 2) -> RunPlan:
-    return clinics_only(
-        f'[privacy]\nkind = "{kind}"\n[rounds]\nrounds = {rounds}\n[participation]\nround-seconds = 0.5',
-        hospitals=hospitals,
-        patients=40 * hospitals,
-    )
 
 
 @dataclass
@@ -86,7 +74,7 @@ def begun(message: Message) -> list[SessionDescriptor]:
 def five(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Consortium]:
     """The same five sites, with and without privacy."""
     return {
-        kind: Consortium.of(clinics(kind, 5), tmp_path_factory.mktemp(kind))
+        kind: Consortium.of(summing_clinics(5, kind=kind), tmp_path_factory.mktemp(kind))
         for kind in ("secure-sum", "no-privacy")
     }
 
@@ -148,7 +136,7 @@ def test_a_lost_site_is_not_asked_again_in_that_sum(five: dict[str, Consortium])
 @pytest.fixture(scope="module", params=STAGES, ids=lambda stage: stage.kind)
 def ended(run: Run, request: pytest.FixtureRequest) -> tuple[type[AbstractMessage], Rehearsal]:
     """A run of three sites, one of which is lost in the second round for good."""
-    return request.param, run(clinics("secure-sum", 3, rounds=3), Loss(request.param, round_number=2))
+    return request.param, run(summing_clinics(3, "[rounds]\nrounds = 3"), Loss(request.param, round_number=2))
 
 
 def test_of_three_sites_none_may_be_lost_before_the_vectors(
@@ -198,7 +186,7 @@ def test_every_ledger_of_a_run_that_broke_off_holds(
 
 @pytest.fixture(scope="module")
 def three(tmp_path_factory: pytest.TempPathFactory) -> Consortium:
-    return Consortium.of(clinics("secure-sum", 3), tmp_path_factory.mktemp("three"))
+    return Consortium.of(summing_clinics(3), tmp_path_factory.mktemp("three"))
 
 
 @pytest.mark.parametrize("stage", BEFORE_VECTORS)
@@ -365,9 +353,7 @@ def test_after_a_server_was_killed_another_run_goes_well(
     for number in range(3):
         events, _ = verify_log(three.site(number) / "ledger.jsonl")
         about = [
-            (one["run"], one["model_sha256"], one["schema_sha256"])
-            for one in events
-            if one["event"] == "sum-confirmed"
+            (one["run"], one["group"], one["round"]) for one in events if one["event"] == "sum-confirmed"
         ]
         assert len(about) == len(set(about))
 
