@@ -13,7 +13,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from torch import Tensor
 
-from client import answers
+from client import answers, local_training
 from client.gate import gate
 from client.records import read_letter, reply_with
 from client.site import Site
@@ -57,13 +57,13 @@ def outcomes(message: Message, context: Context) -> Message:
 @app.train("block")
 def block_update(message: Message, context: Context) -> Message:
     """What does your data teach this block?"""
-    return _numbers(AskBlockUpdate, answers.block_update, message, context)
+    return _numbers(AskBlockUpdate, local_training.block_update, message, context)
 
 
 @app.train("fuse")
 def fuse_update(message: Message, context: Context) -> Message:
     """What do your paired patients teach the fused model?"""
-    return _numbers(AskFuseUpdate, answers.fuse_update, message, context)
+    return _numbers(AskFuseUpdate, local_training.fuse_update, message, context)
 
 
 @app.query("grams")
@@ -111,6 +111,7 @@ def _numbers(
     """Answer a question for numbers, in the way that the site's plan prescribes."""
     letter = read_letter(message)
     question, site = kind.read(letter), _open(context)
+    site.file.rules.check_question(question)
     return reply_with(answer(site, question, letter.tensors, way_of(site, context, question)), message)
 
 

@@ -16,8 +16,9 @@ from flwr.clientapp.typing import ClientAppCallable
 
 from client.audit import note_answer, note_refusal
 from client.records import read_letter, reply_with
-from client.site import local_log
-from lego_core.errors import LegoError, LogError, ProtocolError, SiteRefusal
+from client.site import local_log, plan_of
+from lego_core.egress import contract_of
+from lego_core.errors import BudgetSpent, LegoError, ProtocolError, SiteRefusal
 from lego_core.letters import Letter
 from lego_core.protocol import ANSWERS, CARRY_TENSORS, Refusal
 
@@ -26,27 +27,31 @@ def gate(message: Message, context: Context, call_next: ClientAppCallable) -> Me
     """Let an answer out if it has a declared form; otherwise say in public words what happened."""
     try:
         answer = call_next(message, context)
-        letter = _declared(answer)
+        letter = _declared(answer, message, context)
         note_answer(letter, question=message, context=context)
     except LegoError as error:
         _write_incident(context, error.public, f"{error.local}\n{traceback.format_exc()}")
-        return _refuse(message, context, error.public, declined=isinstance(error, SiteRefusal))
+        refusal = Refusal(
+            declined=isinstance(error, SiteRefusal),
+            public=error.public,
+            budget_spent=isinstance(error, BudgetSpent),
+        )
+        return _refuse(message, context, refusal)
     except Exception:  # noqa: BLE001 - whatever it is, its text must not leave the site
         incident = uuid.uuid4().hex[:8]
         _write_incident(context, f"incident {incident}", traceback.format_exc())
         public = f"The site failed; its operator has the details in the site's log (incident {incident})."
-        return _refuse(message, context, public, declined=False)
+        return _refuse(message, context, Refusal(declined=False, public=public))
     return answer
 
 
-def _refuse(message: Message, context: Context, public: str, *, declined: bool) -> Message:
-    refusal = Refusal(declined=declined, public=public)
-    with suppress(LogError, KeyError):  # it holds nothing of a patient, and the server must not wait in vain
+def _refuse(message: Message, context: Context, refusal: Refusal) -> Message:
+    with suppress(Exception):  # it holds nothing of a patient, and the server must not wait in vain
         note_refusal(refusal, question=message, context=context)
     return reply_with(refusal.letter(), message)
 
 
-def _declared(answer: Message) -> Letter:
+def _declared(answer: Message, message: Message, context: Context) -> Letter:
     letter = read_letter(answer)
     known = {kind.kind: kind for kind in ANSWERS}
     if letter.kind not in known:
@@ -60,6 +65,8 @@ def _declared(answer: Message) -> Letter:
             f"A letter of kind '{letter.kind}' may carry no tensors and carried {len(letter.tensors)}. "
             "Nothing was sent."
         )
+    if letter.kind != Refusal.kind:
+        contract_of(read_letter(message), lambda: plan_of(context)).check(letter, sender="The site")
     return letter
 
 

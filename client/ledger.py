@@ -29,6 +29,11 @@ class SiteLedger:
     def __init__(self, path: Path) -> None:
         self._log = ChainedLog(path)
 
+    @property
+    def head(self) -> str:
+        """Hash of the last line."""
+        return self._log.head
+
     def begin(self, sid: bytes, *, stage: str) -> None:
         """Note that a stage of a session was entered; on the disk when this returns.
 

@@ -1,5 +1,6 @@
 """One hospital: its data, its modalities, and the plan it has read."""
 
+import hashlib
 import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,11 +14,12 @@ from flwr.app import Context
 from pydantic import Field, ValidationError
 
 from client.identity import Identity
+from client.rules import SiteRules
 from lego_core.component import Component, explain
 from lego_core.datasets import Dataset
 from lego_core.errors import DataError, LegoError, PrivacyError, SiteRefusal
 from lego_core.partition import deal
-from lego_core.plan import RunPlan
+from lego_core.plan import RunPlan, find_plan
 from lego_core.privacy.fsa1.limits import SiteLimits
 from lego_core.records import Cohort
 from lego_core.split import Split, split_by_patient
@@ -37,6 +39,7 @@ class SiteFile(Component):
         threads: How many processor threads to use.
         identity: Its key and its consortium, for the secure sum.
         secure_sum: What the site asks of a secure sum, beyond what the plan says.
+        rules: What the site takes part in at all.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
@@ -46,6 +49,7 @@ class SiteFile(Component):
     threads: int = Field(default=1, ge=1)
     identity: Identity | None = None
     secure_sum: SiteLimits = SiteLimits()
+    rules: SiteRules = SiteRules()
 
 
 @dataclass(frozen=True)
@@ -86,15 +90,16 @@ class Site:
 
         Raises:
             DataError: If the site file cannot be read.
-            SiteRefusal: If the server tries to choose a path on a hospital's disk, or there
-                are more nodes than the plan has hospitals.
+            SiteRefusal: If the server tries to choose a path on a hospital's disk, the site's rules
+                are against the plan, or there are more nodes than the plan has hospitals.
         """
         plan = plan_of(context)
         if "site-file" not in context.node_config and not context.run_config["sites-dir"]:
             return cls._simulated(context, plan)
         path = site_file(context)
         file = read_site_file(path)
-        return cls(file, plan, path.parent, load=lambda: _load(file, plan, path.parent))
+        file.rules.check_plan(plan, sha256=hashlib.sha256(plan_file(context).read_bytes()).hexdigest())
+        return cls(file, plan, path.parent, load=lambda: file.rules.restrict(_load(file, plan, path.parent)))
 
     @cached_property
     def cohort(self) -> Cohort:
@@ -104,6 +109,11 @@ class Site:
             DataError: If the data cannot be read.
         """
         return self.load()
+
+    @property
+    def smallest_count(self) -> int:
+        """Fewest patients behind a score: the plan's number or the site's own, whichever is larger."""
+        return max(self.plan.evaluation.smallest_count, self.file.rules.smallest_count or 1)
 
     @cached_property
     def credentials(self) -> Credentials:
@@ -198,11 +208,20 @@ def local_log(context: Context) -> Path:
 
 
 def plan_of(context: Context) -> RunPlan:
-    """The plan, from the site's own copy: beside simulated sites, or in the bundle it approved."""
+    """The plan, from the site's own copy."""
+    return RunPlan.load(plan_file(context))
+
+
+def plan_file(context: Context) -> Path:
+    """Where the site's own copy of the plan lies: beside simulated sites, or in the bundle it approved.
+
+    Raises:
+        PlanError: If there is none of the run's name.
+    """
     sites_dir = str(context.run_config["sites-dir"])
     if sites_dir and "site-file" not in context.node_config:
-        return RunPlan.load(Path(sites_dir) / "plan.toml")
-    return RunPlan.shipped(str(context.run_config["plan"]))
+        return Path(sites_dir) / "plan.toml"
+    return find_plan(str(context.run_config["plan"]))
 
 
 def read_site_file(path: Path) -> SiteFile:

@@ -32,6 +32,7 @@ from lego_core.sum_letters import (
     AskSumOpening,
     AskSumShares,
     MaskedVectors,
+    Spent,
     SumConfirmations,
     SumKeys,
     SumOpening,
@@ -142,7 +143,14 @@ class SumSeat:
             self._expected(question, known[group]).check(described)
             self._check_limits(described)
 
-    def mask(self, question: AbstractSummable, addends: Sequence[Addend], *, seconds: float = 0.0) -> Letter:
+    def mask(
+        self,
+        question: AbstractSummable,
+        addends: Sequence[Addend],
+        *,
+        seconds: float = 0.0,
+        spent: Spent | None = None,
+    ) -> Letter:
         """Hide the vectors of all sums that the question invites to; what goes into no sum stays here."""
         model = weights_sha256(question.weights)
 
@@ -168,6 +176,7 @@ class SumSeat:
             signatures={sid[group]: vector.signature for group, vector in vectors.items()},
             declined={sid[group]: reason for group, reason in declined.items()},
             seconds=seconds,
+            spent=spent,
         ).letter({sid[group]: _as_tensor(vector.residues) for group, vector in vectors.items()})
 
     # ---- sessions --------------------------------------------------------------------------
@@ -185,6 +194,7 @@ class SumSeat:
             roster=frozenset(self._site.credentials.keys),
             now=int(time.time()),
         )
+        self._site.file.rules.check_session(described, fewest=terms_of(self._site).fewest)
 
     def _expected(self, question: AbstractSummable, form: SumForm) -> Expected:
         terms = terms_of(self._site)

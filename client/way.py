@@ -11,8 +11,9 @@ from client.site import Site
 from client.sums import Addend, SumSeat
 from lego_core.errors import SiteRefusal
 from lego_core.letters import Letter
-from lego_core.protocol import AbstractSummable
+from lego_core.protocol import AbstractSummable, AskBlockUpdate
 from lego_core.sum_forms import SumForm
+from lego_core.sum_letters import Spent
 
 
 class Way(Protocol):
@@ -30,13 +31,26 @@ class Way(Protocol):
         """
         ...
 
-    def send(self, letter: Letter, addends: Sequence[Addend], *, seconds: float = 0.0) -> Letter:
+    @property
+    def is_unseen(self) -> bool:
+        """Whether the server sees a sum and nothing else."""
+        ...
+
+    def send(
+        self,
+        letter: Letter,
+        addends: Sequence[Addend],
+        *,
+        seconds: float = 0.0,
+        spent: Spent | None = None,
+    ) -> Letter:
         """Give what leaves the site.
 
         Args:
             letter: The answer as it would travel in the open.
             addends: The same numbers, as they go into sums.
             seconds: How long the site computed.
+            spent: What its private training has cost.
         """
         ...
 
@@ -45,10 +59,19 @@ class Way(Protocol):
 class InTheOpen:
     """Numbers travel as they are."""
 
+    is_unseen = False
+
     def check(self, forms: Sequence[SumForm], state: Mapping[str, Tensor]) -> None:
         """Nothing to look at: the plan allows it."""
 
-    def send(self, letter: Letter, addends: Sequence[Addend], *, seconds: float = 0.0) -> Letter:  # noqa: ARG002
+    def send(
+        self,
+        letter: Letter,
+        addends: Sequence[Addend],  # noqa: ARG002 - the letter holds the same
+        *,
+        seconds: float = 0.0,  # noqa: ARG002
+        spent: Spent | None = None,  # noqa: ARG002
+    ) -> Letter:
         """The letter itself."""
         return letter
 
@@ -60,14 +83,22 @@ class Summed:
 
     seat: SumSeat
     question: AbstractSummable
+    is_unseen = True
 
     def check(self, forms: Sequence[SumForm], state: Mapping[str, Tensor]) -> None:
         """As `Way.check`: every session must be about just this question and these weights."""
         self.seat.check(self.question, forms, state)
 
-    def send(self, letter: Letter, addends: Sequence[Addend], *, seconds: float = 0.0) -> Letter:  # noqa: ARG002
-        """Masked vectors; the letter itself stays here."""
-        return self.seat.mask(self.question, addends, seconds=seconds)
+    def send(
+        self,
+        letter: Letter,  # noqa: ARG002 - it stays here
+        addends: Sequence[Addend],
+        *,
+        seconds: float = 0.0,
+        spent: Spent | None = None,
+    ) -> Letter:
+        """Masked vectors."""
+        return self.seat.mask(self.question, addends, seconds=seconds, spent=spent)
 
 
 def way_of(site: Site, context: Context, question: AbstractSummable) -> Way:
@@ -79,7 +110,7 @@ def way_of(site: Site, context: Context, question: AbstractSummable) -> Way:
     unseen = site.plan.privacy.sum_terms is not None
     if unseen and question.sums:
         return Summed(SumSeat(site, context), question)
-    if not unseen and not question.sums:
+    if not question.sums and (not unseen or _has_noise_of_its_own(site, question)):
         return InTheOpen()
     asked, planned = ("numbers in the open", "secure sums") if unseen else ("a secure sum", "none")
     raise SiteRefusal(
@@ -87,3 +118,12 @@ def way_of(site: Site, context: Context, question: AbstractSummable) -> Way:
         f"'{site.plan.privacy.kind}' prescribes {planned}. Nothing was sent. Give server and site the bundle "
         "of the same plan."
     )
+
+
+def _has_noise_of_its_own(site: Site, question: AbstractSummable) -> bool:
+    """Whether the answer is an update of a model that too few sites train for a sum, with noise in it.
+
+    A server that claims so of any other model gets no more than that.
+    """
+    is_training = isinstance(question, AskBlockUpdate) and not question.score_only
+    return is_training and site.plan.privacy.small_groups == "patient-dp"

@@ -76,8 +76,11 @@ class ChainedLog:
         except OSError as error:
             raise _unwritable(self.path, error) from error
         with file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
-            self._catch_up(file)
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+                self._catch_up(file)
+            except OSError as error:
+                raise _unwritable(self.path, error) from error
             yield
 
     def append(self, event: str, fields: Mapping[str, Any]) -> None:

@@ -106,7 +106,7 @@ class LegoFuse(nn.Module):
             if name not in memories:
                 continue
             trunk, has_it = self.blocks[name].trunk, held[name]
-            start = trunk.start(batch.outcomes[has_it])
+            start = trunk.start(int(has_it.sum()))
             own = torch.where(started[has_it][:, None, None], latent_freq[has_it], start)
             own = trunk.read(own, memories[name], pass_index=pass_index)
             latent_freq = latent_freq.index_put((has_it,), own)
@@ -119,7 +119,7 @@ class LegoFuse(nn.Module):
         """The same latents; everybody passes every block, and keeps what comes of the own ones."""
         blocks = {name: block for name, block in self.blocks.items() if name in batch.inputs}
         memories = {name: block.remember(_as_if_held(batch.inputs[name])) for name, block in blocks.items()}
-        starts = {name: block.trunk.start(batch.outcomes) for name, block in blocks.items()}
+        starts = {name: block.trunk.start(len(batch)) for name, block in blocks.items()}
         latent_freq = torch.zeros_like(next(iter(starts.values())))
         started = torch.zeros(len(batch), dtype=torch.bool, device=batch.outcomes.device)
         for name, pass_index in self._passes(self.blocks.first.contract.depth):

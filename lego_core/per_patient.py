@@ -12,6 +12,7 @@ patient, does not, and a layer that sees a part of the patients mixes up who is 
 
 from typing import ClassVar, Protocol, final, runtime_checkable
 
+import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 
@@ -52,8 +53,8 @@ class OnePerPatient(nn.Module):
         return self.weight.expand(len(patients), *self.weight.shape)
 
 
-def constant_of(constant: Tensor | nn.Module, patients: Shaped[Tensor, "B ..."]) -> Shaped[Tensor, "N ..."]:
+def constant_of(constant: Tensor | nn.Module, num_patients: int) -> Shaped[Tensor, "N ..."]:
     """A learned constant with an axis for patients in front: 1 for all of them, or one each (N = B)."""
     if isinstance(constant, nn.Module):
-        return constant(patients.detach())  # attached, Opacus would wait for a gradient that never comes
+        return constant(torch.empty(num_patients, 0))
     return constant.unsqueeze(0)

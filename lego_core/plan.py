@@ -302,6 +302,16 @@ class RunPlan(Component):
         return self
 
     @model_validator(mode="after")
+    def _check_nothing_is_chosen_without_noise(self) -> "RunPlan":
+        if self.privacy.noise_alone is not None and self.training.keep == "best":
+            raise ValueError(
+                "training.keep is 'best', which chooses weights by their loss on validation patients, "
+                f"without noise, and privacy '{self.privacy.kind}' trains with noise; set training.keep to "
+                "'last' or 'mean'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_rounds_can_be_taken_back(self) -> "RunPlan":
         if self.guard.worst_rise is not None and self.rounds.mode == "one-shot":
             raise ValueError(

@@ -60,7 +60,7 @@ def _noise_for(epsilon: float, *, delta: float, rate: float, steps: int, batch_s
     yield from _judged(epsilon)
     yield ""
     yield f"{'steps':>8} {'batch':>6} {'noise-multiplier':>17} {'noise on the mean':>18}"
-    for share, larger in ((1, 1), (0.5, 1), (0.25, 1), (1, 2), (0.5, 2)):
+    for share, larger in ((1, 1), (0.5, 1), (0.25, 1), (1, 2)):
         if rate * larger <= 1 and steps * share >= 1:
             fewer = round(steps * share)
             own = needed_noise(epsilon, delta=delta, sampling_rate=rate * larger, steps=fewer)

@@ -21,7 +21,7 @@ from lego_core.encoders import Encoder
 from lego_core.errors import ProtocolError
 from lego_core.letters import AbstractMessage
 from lego_core.records import ModalitySchema
-from lego_core.sum_letters import SUM_ANSWERS, SUM_QUESTIONS, Invitation, MaskedVectors
+from lego_core.sum_letters import SUM_ANSWERS, SUM_QUESTIONS, Invitation, MaskedVectors, Spent
 from lego_core.tasks import Task
 from lego_core.trunk import LatentContract
 
@@ -67,10 +67,13 @@ class Agreement(Component):
         schemas: Layout and features of every modality, the same at all its sites.
         task: The task with its time bins and the base rates of the group, as `base_logits`.
             Every site learns them: the share of events per time bin, of classes, of labels.
+        normalised_at_sites: Modalities whose means and spreads nobody shares, since too few sites
+            have them: every site takes those of its own training patients.
     """
 
     schemas: dict[str, ModalitySchema]
     task: Task
+    normalised_at_sites: tuple[str, ...] = ()
 
 
 @final
@@ -201,7 +204,7 @@ class Offer(AbstractMessage):
         paired_patients: Training patients with more than one modality, rounded down to tens.
         paired: Whether there is any such patient.
         test_groups: The sets of modalities that enough test patients hold for their scores to leave
-            the site (`evaluation.smallest-count`).
+            the site (`evaluation.smallest-count`, or the site's own), and to tell of no fewer.
         validation_groups: Likewise, of validation patients.
     """
 
@@ -332,11 +335,13 @@ class Update(AbstractMessage):
     Args:
         weight: Training patients behind it; 0 where the weights were only scored.
         progress: Losses, for the learning curves.
+        spent: What the site's private training has cost, if there is any.
     """
 
     kind: ClassVar[str] = "update"
     weight: float = Field(ge=0, le=MOST_PATIENTS)
     progress: Progress
+    spent: Spent | None = None
 
 
 @final
@@ -346,7 +351,7 @@ class Grams(AbstractMessage):
 
     Reveals to the server: how many training patients have the modality, and per layer of
     trunk and head the sum of x x^T over its inputs x: their mean square and how they hang
-    together, over no fewer patients than the plan's smallest count, and never under two. Asked
+    together, over no fewer patients than the smallest count of plan and site, and never under two. Asked
     only where the plan's merge method works with it. To the other sites, and to who gets the
     bundle: the mean over all sites for the head's layers, if heads merge with it.
     """
@@ -364,7 +369,7 @@ class ScoreRow(Component):
         modalities: What the model was allowed to see.
         patients: `complete`: those who have all modalities of the run; `holding`: those
             who have at least these.
-        count: Number of patients; never fewer than the plan's smallest count.
+        count: Number of patients; never fewer than the smallest count of plan and site.
         value: The metric.
         pairs: Comparable pairs behind it.
         resampled: Metric and pairs of every bootstrap resample; the same resamples for
@@ -397,13 +402,16 @@ class SiteReport(AbstractMessage):
 
     Reveals to the server: scores with numbers of patients and comparable pairs, both again for
     every resample, and chart points of groups of at least ten patients. Scores of fewer
-    patients than the plan's smallest count are withheld. Resamples follow from the plan's
+    patients than the smallest count of plan and site are withheld, and so are those whose number
+    of patients would tell of fewer by subtraction. Comparable pairs tell how many patients had
+    the event, or each class, however few. Resamples follow from the plan's
     seed: of some twenty patients or fewer, they tell which pairs were ranked rightly.
 
     Args:
         scores: One row per model, subset of modalities and set of test patients.
         charts: Chart points of the main models.
-        withheld: How many rows were withheld because too few patients stood behind them.
+        withheld: How many rows were withheld because too few patients stood behind them, or would
+            follow from them.
         validation: On complete validation patients, one row per block and per model that
             sees every modality of the run.
         validation_withheld: How many of these were withheld.
@@ -423,12 +431,14 @@ class Refusal(AbstractMessage):
 
     Args:
         declined: True if the site chose not to take part; False if something broke.
+        budget_spent: True if the site's privacy budget allows no such training any more.
         public: What went wrong, where, and what to do.
     """
 
     kind: ClassVar[str] = "refusal"
     declined: bool
     public: str
+    budget_spent: bool = False
 
 
 QUESTIONS = (

@@ -10,6 +10,7 @@ from lego_core.hindsight import Hindsight
 from lego_core.mergeability import MergeabilityPair
 from lego_core.protocol import ChartRow, Progress
 from lego_core.recommendation import Recommendation
+from lego_core.sum_letters import Spent
 
 Phase = Literal["offer", "agree", "blocks", "merge", "fuse", "evaluate"]
 
@@ -25,7 +26,11 @@ class SiteSummary(Component):
 
 @final
 class LeftOut(Component):
-    """A site that took no part in something, and the reason in public words."""
+    """A site that took no part in something, and the reason in public words.
+
+    Args:
+        budget_spent: Whether its privacy budget allows no such training any more.
+    """
 
     site: str
     phase: Phase
@@ -33,6 +38,7 @@ class LeftOut(Component):
     modality: str = ""
     declined: bool = False
     reason: str
+    budget_spent: bool = False
 
 
 @final
@@ -104,6 +110,37 @@ class SiteCharts(Component):
 
 
 @final
+class Examined(Component):
+    """One attack on one model of the project's own, and what it came to.
+
+    Args:
+        attack: Who attacks, and how: `loss threshold`, `likelihood ratio`, `inversion`, `canaries`.
+        measure: What the value counts.
+        model: The model, or the update, that was attacked.
+        plan: The privacy plan it was made under.
+        value: How well the attack does.
+        low: Lower end of its 95 % interval; absent where the value itself is a bound.
+        high: Upper end, likewise.
+        chance: What an attacker reaches who sees nothing.
+        claimed: The epsilon that the plan promises; absent if it promises none.
+        leaks: Whether the attack does better than chance, beyond doubt.
+        sentence: The same for people.
+    """
+
+    attack: Literal["loss threshold", "likelihood ratio", "inversion", "canaries"]
+    measure: Literal["AUC", "TPR at 1 % FPR", "cosine", "epsilon"]
+    model: str
+    plan: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    chance: float
+    claimed: float | None = None
+    leaks: bool
+    sentence: str
+
+
+@final
 class RunReport(Component):
     """What a run did and what came of it.
 
@@ -116,12 +153,14 @@ class RunReport(Component):
         bin_edges_days: Inner edges of the time bins, for survival.
         kept_rounds: For each block, the round whose weights were kept (0: the start).
         parameters: Number of parameters of each block, and of the fused model.
+        spent: What private training has cost each site so far, over all runs, as it said last.
         modality_weights: How much each modality counts in the merge; what matters is their
             ratio. Empty before a merge.
         mergeability: How far every two blocks lie apart: the forecast before the merge.
         results: The scores; absent in a failed run.
         recommendation: Which model to use, chosen on validation patients.
         hindsight: Whether the forecast was right.
+        self_examination: What attacks on the finished model came to; empty if nobody attacked it.
     """
 
     format: Literal[1] = 1
@@ -142,10 +181,12 @@ class RunReport(Component):
     learning: tuple[LearningPoint, ...] = ()
     kept_rounds: dict[str, int] = Field(default_factory=dict)
     parameters: dict[str, int] = Field(default_factory=dict)
+    spent: dict[str, Spent] = Field(default_factory=dict)
     modality_weights: dict[str, float] = Field(default_factory=dict)
     mergeability: tuple[MergeabilityPair, ...] = ()
     results: EvaluationReport | None = None
     recommendation: Recommendation | None = None
     hindsight: Hindsight | None = None
     charts: tuple[SiteCharts, ...] = ()
+    self_examination: tuple[Examined, ...] = ()
     versions: dict[str, str] = Field(default_factory=dict)

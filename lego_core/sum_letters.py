@@ -36,6 +36,21 @@ class Invitation(Component):
     sealed: dict[Place, bytes]
 
 
+@final
+class Spent(Component):
+    """What a site's private training has cost so far, over all runs.
+
+    Args:
+        epsilon: Rounded up to hundredths; it tells about how many training patients there are.
+        delta: Chance at which it may not hold.
+        ledger_head: Hash of the last line of the site's ledger, which it must still hold later.
+    """
+
+    epsilon: float = Field(ge=0)
+    delta: float = Field(ge=0, le=1)
+    ledger_head: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
 class AbstractSumAnswer(AbstractMessage):
     """What a site answers in several sessions at once.
 
@@ -109,11 +124,13 @@ class MaskedVectors(AbstractSumAnswer):
     Args:
         signatures: Of the site, by session.
         seconds: How long it computed.
+        spent: What the site's private training has cost, if there is any.
     """
 
     kind: ClassVar[str] = "masked-vectors"
     signatures: dict[Sid, bytes]
     seconds: float = Field(default=0.0, ge=0)
+    spent: Spent | None = None
 
 
 @final

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import ClassVar, Literal, final, get_args
 
 import torch
-from jaxtyping import Complex, Float, Shaped
+from jaxtyping import Complex, Float
 from pydantic import Field
 from torch import Tensor, nn
 
@@ -127,7 +127,7 @@ class Trunk(nn.Module):
 
     def forward(self, memory: Memory) -> Complex[Tensor, "B L D"]:
         """Ask one modality as often as the contract says, beginning with the learned latent."""
-        latent_freq = self.start(memory.present)
+        latent_freq = self.start(len(memory.present))
         for pass_index in range(self.depth):
             latent_freq = self.read(latent_freq, memory, pass_index=pass_index)
         return latent_freq
@@ -141,9 +141,9 @@ class Trunk(nn.Module):
             for name in names
         }
 
-    def start(self, patients: Shaped[Tensor, "B ..."]) -> Complex[Tensor, "B L D"]:
+    def start(self, num_patients: int) -> Complex[Tensor, "B L D"]:
         """The spectrum of the learned initial latent, once per patient."""
-        return self.domain.enter(constant_of(self.latent, patients)).expand(len(patients), -1, -1)
+        return self.domain.enter(constant_of(self.latent, num_patients)).expand(num_patients, -1, -1)
 
     def read(
         self, latent_freq: Complex[Tensor, "B L D"], memory: Memory, *, pass_index: int

@@ -50,7 +50,8 @@ def agree(
         holders = [one for one in participants if one.holds(modality)]
         trainers = [one for one in holders if one.trains_block(modality, plan)]
         _check_enough(modality, trainers, plan)
-        if _stays_local(modality, trainers, plan=plan, exchange=exchange):
+        is_small = _is_small(modality, trainers, plan)
+        if is_small and _stays_local(modality, trainers, plan=plan, exchange=exchange):
             continue
         schemas[modality] = _agreed_schema(modality, trainers, holders=holders, plan=plan)
         members[modality] = [
@@ -62,23 +63,49 @@ def agree(
             f"Every modality of plan '{plan.name}' stays at its sites, since each has too few of them for a "
             "sum. Invite more sites."
         )
-    return _ask_for_sums(schemas, members, plan=plan, exchange=exchange, office=office)
+    alone = tuple(name for name in schemas if _is_small(name, members[name], plan))
+    for modality in alone:
+        members[modality] = _with_patients_to_normalise(modality, members[modality], exchange=exchange)
+    return _ask_for_sums(schemas, members, alone=alone, plan=plan, exchange=exchange, office=office)
+
+
+def _is_small(modality: str, members: Sequence[Participant], plan: RunPlan) -> bool:
+    """Whether fewer sites train a modality than a secure sum needs."""
+    terms = plan.privacy.sum_terms
+    return terms is not None and sum(one.trains_block(modality, plan) for one in members) < terms.fewest
+
+
+def _with_patients_to_normalise(
+    modality: str, members: Sequence[Participant], *, exchange: Exchange
+) -> list[Participant]:
+    """The sites that have means and spreads of their own, where nobody shares them."""
+    there = [one for one in members if one.offer.modalities[modality].trains]
+    for one in members:
+        if one not in there:
+            reason = (
+                f"Site '{one.site}' has no training patients with modality '{modality}', whose means and "
+                "spreads every site takes from its own, since too few sites have it for a sum."
+            )
+            exchange.log.leave_out(
+                LeftOut(site=one.site, phase="agree", round=0, modality=modality, reason=reason)
+            )
+    return there
 
 
 def _stays_local(
     modality: str, trainers: Sequence[Participant], *, plan: RunPlan, exchange: Exchange
 ) -> bool:
-    """Whether a modality takes no part, since a sum over its sites would show too much of each.
+    """Whether a modality of too few sites for a sum takes no part; with noise of its own, it does.
 
     Raises:
-        RunError: If it would, and the plan does not go on without it.
+        RunError: If the plan says neither how to go on with it nor without it.
     """
-    terms = plan.privacy.sum_terms
-    if terms is None or len(trainers) >= terms.fewest:
+    if plan.privacy.small_groups == "patient-dp":
         return False
+    needed = plan.privacy.sum_terms.fewest if plan.privacy.sum_terms else 1
     reason = (
         f"Modality '{modality}' is trained by {len(trainers)} sites, and a secure sum of this plan needs "
-        f"{terms.fewest} (keys privacy.min-survivors and privacy.max-corrupt)"
+        f"{needed} (keys privacy.min-survivors and privacy.max-corrupt)"
     )
     if plan.privacy.small_groups == "refuse":
         raise RunError(
@@ -150,11 +177,13 @@ def _ask_for_sums(
     schemas: dict[str, ModalitySchema],
     members: dict[str, list[Participant]],
     *,
+    alone: tuple[str, ...],
     plan: RunPlan,
     exchange: Exchange,
     office: Office,
 ) -> Agreed:
-    forms = {modality: statistics_form(modality, schema) for modality, schema in schemas.items()}
+    shared = {modality: schema for modality, schema in schemas.items() if modality not in alone}
+    forms = {modality: statistics_form(modality, schema) for modality, schema in shared.items()}
     asked = [
         Asked(
             one,
@@ -179,12 +208,16 @@ def _ask_for_sums(
         members[modality] = [
             one for one in members[modality] if one.site in there or not one.trains_block(modality, plan)
         ]
+    for modality, schema in schemas.items():
         sites = [one.site for one in members[modality]]
-        agreed = {"modality": modality, "features": schemas[modality].num_features, "sites": sites}
+        agreed = {"modality": modality, "features": schema.num_features, "sites": sites}
         exchange.log.write("agreed", agreed)
-    counted = {one.member.site: one.member for one in asked if one.member in members[one.about]}
+    counted = {
+        one.site: one for modality in schemas for one in members[modality] if one.trains_block(modality, plan)
+    }
     task = plan.task.agree(_count_outcomes(list(counted.values()), plan=plan, office=office))
-    return Agreed(Agreement(schemas=schemas, task=task), normalisations, members)
+    agreement = Agreement(schemas=schemas, task=task, normalised_at_sites=alone)
+    return Agreed(agreement, normalisations, members)
 
 
 def _count_outcomes(counted: Sequence[Participant], *, plan: RunPlan, office: Office) -> OutcomeStatistics:

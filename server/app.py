@@ -8,9 +8,9 @@ from flwr.serverapp import Grid, ServerApp
 from lego_core.bundle import ModelBundle
 from server.exchange import Exchange
 from server.federated_run import FederatedRun
-from server.outcome import make_report, recorded
+from server.outcome import make_report, provenance_of, recorded
 from server.run_log import RunLog
-from server.setting import office_of, plan_of, vault_of
+from server.setting import bundle_key_of, office_of, plan_of, vault_of
 
 app = ServerApp()
 
@@ -30,5 +30,6 @@ def main(grid: Grid, context: Context) -> None:
         models = run.fuse(models)  # LegoFuse: some federated rounds, if the plan asks
         results = run.evaluate(models)  # at every site, on patients it kept apart
 
-        report = make_report(run, results=results)
-        ModelBundle(models, plan, run.agreed.agreement, report).save(output / "bundle")
+        report, records = make_report(run, results=results), provenance_of(run)
+        bundle = ModelBundle(models, plan, run.agreed.agreement, report, records)
+        bundle.save(output / "bundle", key=bundle_key_of(context))

@@ -37,6 +37,7 @@ class Answer:
     letter: Letter | None
     reason: str = ""
     declined: bool = False
+    budget_spent: bool = False
 
 
 @final
@@ -135,7 +136,7 @@ def _sort(question: Question, reply: Message) -> Answer:
         letter = _from_records(reply.content)
         if letter.kind == Refusal.kind:
             refusal = Refusal.read(letter)
-            return Answer(question, None, refusal.public, refusal.declined)
+            return Answer(question, None, refusal.public, refusal.declined, refusal.budget_spent)
     except LegoError as error:
         return Answer(question, None, error.public)
     return Answer(question, letter)

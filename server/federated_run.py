@@ -15,7 +15,7 @@ from server.agreement import Agreed, agree
 from server.asked import Office
 from server.checkpoint import Vault
 from server.exchange import Exchange
-from server.gathered import Collector
+from server.gathered import Collector, EachItsWay
 from server.grams import gather_grams
 from server.learner import Learner
 from server.open_updates import OpenUpdates
@@ -73,7 +73,8 @@ class FederatedRun:
         blocks, learners = [], []
         for modality, members in agreed.members.items():
             block = build_block(plan, agreed.agreement, modality)
-            block.normalise_with(agreed.normalisations[modality])
+            if modality in agreed.normalisations:
+                block.normalise_with(agreed.normalisations[modality])
             trainers = [one for one in members if one.trains_block(modality, plan)]
             learners.append(Learner(modality, block, members=trainers, plan=plan))
             blocks.append(block)
@@ -185,9 +186,11 @@ class FederatedRun:
 
     def _collector(self, questions: TrainingQuestions) -> Collector:
         """Who gathers updates: unseen where the plan says so."""
-        if isinstance(self.office, SumOffice):
-            return SummedUpdates(questions, self.office)
-        return OpenUpdates(questions, self.exchange)
+        in_the_open = OpenUpdates(questions, self.exchange)
+        if not isinstance(self.office, SumOffice):
+            return in_the_open
+        alone = self.agreed.agreement.normalised_at_sites
+        return EachItsWay(SummedUpdates(questions, self.office), in_the_open, alone=frozenset(alone))
 
     def _held(self, one: Participant) -> tuple[str, ...]:
         """The modalities that a site holds in the agreed form."""

@@ -38,3 +38,35 @@ class Collector(Protocol):
     def score(self, learners: Sequence[Learner], *, number: int) -> dict[str, Gathered]:
         """Have them score the weights as they are; nothing is trained."""
         ...
+
+
+@final
+@dataclass(frozen=True)
+class EachItsWay:
+    """Most learners are summed unseen; those of too few sites travel one by one, with noise of their own.
+
+    Args:
+        summed: The collector of the first.
+        in_the_open: That of the others; what nobody may see of few sites, such as losses, is not asked.
+        alone: Names of the others.
+    """
+
+    summed: Collector
+    in_the_open: Collector
+    alone: frozenset[str]
+
+    def train(self, learners: Sequence[Learner], *, number: int) -> dict[str, Gathered]:
+        """As `Collector.train`."""
+        many, few = self._parted(learners)
+        gathered = self.summed.train(many, number=number) if many else {}
+        return gathered | (self.in_the_open.train(few, number=number) if few else {})
+
+    def score(self, learners: Sequence[Learner], *, number: int) -> dict[str, Gathered]:
+        """As `Collector.score`; nobody judges what few sites train."""
+        many, few = self._parted(learners)
+        scored = self.summed.score(many, number=number) if many else {}
+        return scored | {learner.name: Gathered() for learner in few}
+
+    def _parted(self, learners: Sequence[Learner]) -> tuple[list[Learner], list[Learner]]:
+        few = [learner for learner in learners if learner.name in self.alone]
+        return [learner for learner in learners if learner not in few], few

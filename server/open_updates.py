@@ -75,13 +75,15 @@ class OpenUpdates:
                 self.exchange.log.leave_out(
                     LeftOut(
                         site=one.member.site, phase=phase, round=number, modality=learner.name,
-                        declined=answer.declined, reason=error.public,
+                        declined=answer.declined, reason=error.public, budget_spent=answer.budget_spent,
                     )
                 )  # fmt: skip
                 continue
             usable[learner.name].append((one.member.site, letter))
             if not score_only:
-                self._note(learner, one.member.site, Update.read(letter).progress, number)
+                update = Update.read(letter)
+                self._note(learner, one.member.site, update.progress, number)
+                self.exchange.log.privacy_spent(one.member.site, update.spent)
         return usable
 
     def _note(self, learner: Learner, site: str, progress: Progress, number: int) -> None:

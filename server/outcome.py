@@ -9,10 +9,12 @@ from lego_core.bundle import versions
 from lego_core.errors import LegoError
 from lego_core.evaluation import EvaluationReport
 from lego_core.hindsight import look_back
+from lego_core.manifest import Provenance
 from lego_core.recommendation import recommend
 from lego_core.report import render_page
 from lego_core.run_report import RunReport
 from server.federated_run import FederatedRun
+from server.sums import SumOffice
 
 
 @contextmanager
@@ -64,6 +66,7 @@ def make_report(run: FederatedRun, *, results: EvaluationReport | None, reason: 
         learning=tuple(log.learning),
         kept_rounds={learner.name: learner.best_round for learner in run.learners},
         parameters={learner.name: learner.num_parameters for learner in run.learners},
+        spent=dict(sorted(log.spent.items())),
         modality_weights=run.modality_weights,
         mergeability=tuple(run.mergeability),
         results=results,
@@ -71,6 +74,17 @@ def make_report(run: FederatedRun, *, results: EvaluationReport | None, reason: 
         hindsight=look_back(run.mergeability, results.pair_merges) if results else None,
         charts=tuple(run.charts),
         versions=versions(),
+    )
+
+
+def provenance_of(run: FederatedRun) -> Provenance:
+    """What the records of the run must still hold, for whoever has them."""
+    log, office = run.exchange.log, run.office
+    heads = {site: spent.ledger_head for site, spent in sorted(log.spent.items())}
+    return Provenance(
+        roster_sha256=office.roster_sha256 if isinstance(office, SumOffice) else None,
+        run_log_head=log.head,
+        ledger_heads=heads or None,
     )
 
 

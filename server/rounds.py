@@ -62,6 +62,7 @@ class Rounds:
         doing = {"phase": self.questions.phase, "round": number}
         self.log.write("round-started", {**doing, "rounds": rounds, "asked": names})
         gathered = self.collector.train(learners, number=number)
+        learners = [one for one in learners if not self._has_spent_all(one, gathered[one.name], number)]
         self._check_enough(number, learners, gathered)
         losses = {
             learner.name: learner.judge(
@@ -83,6 +84,22 @@ class Rounds:
                 validation_loss=losses[learner.name],
             )
             self.log.round_finished(summary, best_round=learner.best_round)
+
+    def _has_spent_all(self, learner: Learner, gathered: Gathered, number: int) -> bool:
+        """End a learner's training if too few sites may train it any more: it keeps the weights it has."""
+        spent = {
+            left.site
+            for left in self.log.left_out
+            if left.budget_spent
+            and (left.phase, left.round, left.modality) == (self.questions.phase, number, learner.name)
+        }
+        smallest = self.plan.participation.smallest_group
+        if not spent or (not gathered.closed and len(gathered.sites) >= smallest):
+            return False
+        told = {"phase": self.questions.phase, "round": number, "modality": learner.name}
+        self.log.write("budget-spent", {**told, "sites": sorted(spent)})
+        learner.done = True
+        return True
 
     def _taken_back(self, learner: Learner, loss: float | None, number: int) -> bool:
         """Take the last round of a learner back if it did worse than the plan bears.

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lego_core.chained_log import ChainedLog
 from lego_core.run_report import LearningPoint, LeftOut, RoundSummary
+from lego_core.sum_letters import Spent
 
 FLOWER_LOG = logging.getLogger("flwr")  # what `flwr run . --stream` and `flwr log` show
 SAID_ALOUD = {
@@ -38,6 +39,7 @@ class RunLog:
         self.left_out: list[LeftOut] = []
         self.learning: list[LearningPoint] = []
         self.rounds: list[RoundSummary] = []
+        self.spent: dict[str, Spent] = {}
 
     def write(self, event: str, fields: Mapping[str, object]) -> None:
         """Write one event; it is on the disk when this returns.
@@ -59,6 +61,12 @@ class RunLog:
         """A site's answer in a round was taken."""
         self.learning.append(point)
         self.write("answered", point.model_dump())
+
+    def privacy_spent(self, site: str, spent: Spent | None) -> None:
+        """What a site's private training has cost so far."""
+        if spent and spent != self.spent.get(site):
+            self.spent[site] = spent
+            self.write("privacy-spent", {"site": site, **spent.to_plain()})
 
     def round_finished(self, summary: RoundSummary, *, best_round: int) -> None:
         """A block's round is aggregated and on the disk."""

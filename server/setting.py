@@ -11,6 +11,7 @@ from lego_core.plan import RunPlan
 from lego_core.roster import Roster, read_roster
 from lego_core.run_sums import run_name
 from lego_core.sealed_file import SealingKey
+from lego_core.signing import SigningKey
 from server.asked import Office
 from server.checkpoint import Vault
 from server.exchange import Exchange
@@ -35,6 +36,16 @@ def vault_of(context: Context) -> Vault:
     named = str(context.run_config.get("checkpoint-key", ""))
     key = SealingKey.load(Path(named)) if named else None
     return Vault(Path(str(context.run_config["output"])) / "checkpoints", key)
+
+
+def bundle_key_of(context: Context) -> SigningKey | None:
+    """Who vouches for the bundle, if the run names a key on the coordinator's disk.
+
+    Raises:
+        PrivacyError: If there is no such key, or others may read it.
+    """
+    named = str(context.run_config.get("bundle-key", ""))
+    return SigningKey.load(Path(named)) if named else None
 
 
 def roster_of(context: Context) -> Roster | None:

@@ -222,7 +222,13 @@ class _Attempt:
         for one, answer in zip(sent, answers, strict=True):
             try:
                 if answer.letter is None:
-                    self._leave_out(one.member.site, one.about, answer.reason, declined=answer.declined)
+                    self._leave_out(
+                        one.member.site,
+                        one.about,
+                        answer.reason,
+                        declined=answer.declined,
+                        budget_spent=answer.budget_spent,
+                    )
                 else:
                     self._take(one, answer.letter)
             except LegoError as error:
@@ -237,6 +243,7 @@ class _Attempt:
         declared = {sid: (torch.Size([dims[sid]]), torch.int32) for sid in dims if sid in masked.signatures}
         check_tensors(letter, declared, sender=f"Site '{one.member.site}'")
         self._note_declined(one.member.site, masked)
+        self._office.exchange.log.privacy_spent(one.member.site, masked.spent)
         for group, session in self._own(one.member.site).items():
             sid = self._sids[group]
             if sid in declared and group in one.groups:
@@ -368,11 +375,13 @@ class _Attempt:
         for sid, reason in answer.declined.items():
             self._leave_out(site, names.get(sid, ""), reason, declined=True)
 
-    def _leave_out(self, site: str, about: str, reason: str, *, declined: bool = False) -> None:
+    def _leave_out(
+        self, site: str, about: str, reason: str, *, declined: bool = False, budget_spent: bool = False
+    ) -> None:
         self._office.exchange.log.leave_out(
             LeftOut(
                 site=site, phase=self._phase, round=self._round_number, modality=about, declined=declined,
-                reason=reason,
+                reason=reason, budget_spent=budget_spent,
             )
         )  # fmt: skip
 

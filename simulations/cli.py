@@ -122,6 +122,31 @@ def plans() -> None:
     _console().print(table)
 
 
+@app.command()
+def egress(
+    plan: PlanName,
+    site_file: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="A site's site.toml, for the features it holds."),
+    ] = None,
+    data: Data = None,
+) -> None:
+    """List the tensors that may leave a site in a run of a plan, and what each letter reveals."""
+    from simulations.egress import all_that_may_leave, revealed_by, schemas_of  # brings Flower
+
+    console = _console()
+    with _plain_errors():
+        chosen = _read_plan(plan, None)
+        leaving = list(all_that_may_leave(chosen, schemas_of(chosen, site_file=site_file, data=data)))
+    table = Table("letter", "about", "tensor", "shape", "type", box=None, padding=(0, 2))
+    for one in leaving:
+        table.add_row(one.letter, one.about, Text(one.tensor), str(one.shape), one.dtype)
+    console.print(table)
+    for kind in dict.fromkeys(one.letter for one in leaving):
+        console.print(Text(f"\n{kind}. {revealed_by(kind)}"))
+    console.print(Text("\nAnything else that holds a tensor is stopped at the site's door (client/gate.py)."))
+
+
 def _console() -> Console:
     """The terminal as it is; a file or a pipe has room for a table."""
     console = Console()

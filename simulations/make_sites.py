@@ -18,6 +18,7 @@ from typing import final, get_args
 import tomli_w
 
 from client.identity import Identity
+from client.rules import CALLS_CODE, SiteRules
 from client.site import SiteFile
 from lego_core.component import Component
 from lego_core.datasets import (
@@ -97,7 +98,7 @@ def make_sites(
     for number, (name, own) in enumerate(dealt.items()):
         say(f"Writing hospital '{name}', {number + 1} of {len(dealt)}")
         where = folder / f"site-{number}"
-        _write_site(name, own, where, task=plan.task, governance_keys=public_keys)
+        _write_site(name, own, where, plan=plan, governance_keys=public_keys)
         keys[name].save(where / "identity.key")
         made.append(_describe(name, own, f"site-{number}"))
     _write_roster(keys, folder, consortium=plan.name, governors=governors)
@@ -130,11 +131,11 @@ def load_dataset(simulation: Simulation, *, data: Path | None) -> Cohort:
 
 
 def _write_site(
-    name: str, cohort: Cohort, folder: Path, *, task: Task, governance_keys: Sequence[str]
+    name: str, cohort: Cohort, folder: Path, *, plan: RunPlan, governance_keys: Sequence[str]
 ) -> None:
     wide = any(schema.num_features > MANY_FEATURES for schema in cohort.schemas.values())
     tables = write_tables(
-        cohort, folder, outcome=outcome_columns(task), file_format="parquet" if wide else "csv"
+        cohort, folder, outcome=outcome_columns(plan.task), file_format="parquet" if wide else "csv"
     )
     identity = Identity(
         key="identity.key",
@@ -142,7 +143,9 @@ def _write_site(
         governance_keys=tuple(governance_keys),
         governance_needed=len(governance_keys),
     )
-    site = SiteFile(name=name, data=tables, device="cpu", threads=1, identity=identity)
+    kinds = tuple(sorted({one.encoder.kind for one in plan.modalities.values()}))
+    rules = SiteRules(encoders=kinds) if CALLS_CODE in kinds else SiteRules()
+    site = SiteFile(name=name, data=tables, device="cpu", threads=1, identity=identity, rules=rules)
     (folder / "site.toml").write_text(tomli_w.dumps(site.to_plain()), encoding="utf-8")
 
 

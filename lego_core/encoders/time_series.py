@@ -87,7 +87,7 @@ class _TimeSeriesModule(nn.Module):
         times = inputs.times_days / self.time_unit_days
         last, unmeasured_for = last_known(inputs.values, inputs.measured, times)
         log_gap = torch.log1p(unmeasured_for)
-        fading = constant_of(self.fading, last).unsqueeze(1)  # (1 or B, 1, F)
+        fading = constant_of(self.fading, len(last)).unsqueeze(1)  # (1 or B, 1, F)
         faded = last * torch.exp(-functional.softplus(fading) * log_gap)
         clock = torch.sign(times) * torch.log1p(times.abs())
         absent = (~inputs.measured).to(last.dtype)

@@ -72,9 +72,13 @@ class NoiseTerms(Component):
         delta: Chance at which epsilon may not hold. If not given, the site takes the smaller of
             1e-5 and 1 / (10 N) for its N training patients.
         noise_multiplier: Standard deviation of the noise, in clip norms.
-        clip_norm: Largest norm of a patient's gradient; a longer one is shortened to it.
+        clip_norm: Largest norm of a patient's gradient. Where it is below most gradients, patients count
+            alike, and AdamW does not care for its size.
         batch_size: Patients B expected in a step; each of N takes part with probability B / N.
         steps: Steps of each local training, that is, of each round.
+        trains: `encoders` leaves what all blocks have in common, and the heads, as they began: noise
+            on many weights that say little of a patient would drown the few that do. Or
+            `everything`.
 
     Source:
         Abadi et al. "Deep Learning with Differential Privacy." CCS 2016. arXiv:1607.00133.
@@ -83,9 +87,10 @@ class NoiseTerms(Component):
     epsilon: float = Field(gt=0, allow_inf_nan=False)
     delta: float | None = Field(default=None, gt=0, lt=1)
     noise_multiplier: float = Field(gt=0, allow_inf_nan=False)
-    clip_norm: float = Field(default=1.0, gt=0, allow_inf_nan=False)
+    clip_norm: float = Field(default=0.01, gt=0, allow_inf_nan=False)
     batch_size: int = Field(ge=1)
     steps: int = Field(ge=1)
+    trains: Literal["encoders", "everything"] = "encoders"
 
     def delta_for(self, num_patients: int) -> float:
         """The delta of a site with so many training patients, in all modalities together."""

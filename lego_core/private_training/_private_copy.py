@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from lego_core._opacus import require_opacus
+from lego_core.errors import PrivacyError
 from lego_core.per_patient import HasConstants, OnePerPatient, PatientsTogether
 
 
@@ -23,6 +24,7 @@ class PrivateCopy:
 
     Args:
         model: The model to copy.
+        encoders_only: Train the weights of encoders and leave all others as they are.
 
     Attributes:
         model: The copy.
@@ -30,10 +32,11 @@ class PrivateCopy:
             `grad_sample`, which no type knows of.
 
     Raises:
+        PrivacyError: If there is no weight to train.
         NotImplementedError: From Opacus, if it cannot treat a layer.
     """
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, *, encoders_only: bool = False) -> None:
         require_opacus()
         from opacus.grad_sample import GradSampleModule
 
@@ -42,9 +45,16 @@ class PrivateCopy:
         constants = [name for name, part in self.model.named_modules() if isinstance(part, OnePerPatient)]
         renamed = {f"{name}.weight": name for name in constants}
         named = {renamed.get(name, name): weight for name, weight in self.model.named_parameters()}
+        for name, weight in named.items() if encoders_only else ():
+            weight.requires_grad_(weight.requires_grad and "encoder" in name.split("."))
         self.weights: dict[str, Any] = {
             name: weight for name, weight in named.items() if weight.requires_grad
         }
+        if not self.weights:
+            raise PrivacyError(
+                "There is no weight to train: privacy.trains is 'encoders', and no encoder of this model has "
+                "weights. Set privacy.trains to 'everything', or choose an encoder that has some."
+            )
         self.model.train()
         self._hooks = GradSampleModule(self.model, loss_reduction="sum")
 

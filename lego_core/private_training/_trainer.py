@@ -96,7 +96,7 @@ class PrivateTrainer:
         """
         rate = self.privacy.sampling_rate(len(train))
         check_per_patient_gradients(self.model, train, task=self.task)
-        private = PrivateCopy(self.model.to(self.device))
+        private = PrivateCopy(self.model.to(self.device), encoders_only=self.privacy.trains == "encoders")
         weights = list(private.weights.values())
         optimiser = self._optimiser(private.model, weights)
         mean = _RunningMean(weights)

@@ -56,6 +56,18 @@ class ForecastRow:
     patients: str
 
 
+@dataclass(frozen=True, slots=True)
+class ExaminedRow:
+    """One attack in the table of the self-examination."""
+
+    attack: str
+    model: str
+    value: str
+    interval: str
+    chance: str
+    sentence: str
+
+
 def modalities_of(report: RunReport) -> list[str]:
     """The modalities of the run: those agreed on, then those that sites only offered."""
     offered = [name for site in report.sites for name in site.patients]
@@ -112,6 +124,21 @@ def rank_agreement(report: RunReport) -> list[str]:
     """Kendall's tau of every measure, in the order of the table's columns."""
     agreement = report.hindsight.agreement if report.hindsight else ()
     return ["–" if one.tau is None else f"{one.tau:+.2f}" for one in agreement]
+
+
+def examined_rows(report: RunReport) -> list[ExaminedRow]:
+    """The attacks on the finished model."""
+    return [
+        ExaminedRow(
+            attack=f"{one.attack}, {one.measure}",
+            model=one.model,
+            value=f"{one.value:.3f}",
+            interval="" if one.low is None or one.high is None else f"{one.low:.3f} to {one.high:.3f}",
+            chance=f"{one.chance:.2f}",
+            sentence=one.sentence,
+        )
+        for one in report.self_examination
+    ]
 
 
 def _forecast_row(pair: MergeabilityPair, merge: PairMerge | None) -> ForecastRow:

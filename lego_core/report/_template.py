@@ -63,7 +63,23 @@ PAGE = """\
 <section class="box {{ report.privacy_kind }}">
   <h2>{{ words.privacy_title(report) }}</h2>
   <p>{{ report.privacy_claim }}</p>
+  {% if report.spent %}<p>{{ words.privacy_spent(report) }}</p>{% endif %}
 </section>
+{% if examined %}
+<section>
+  <h2>Self-examination</h2>
+  <p>{{ words.EXAMINED_NOTE }}</p>
+  <div class="wide"><table>
+    <thead><tr><th>Attack</th><th>Model</th><th class="n">Value</th><th class="n">95 % interval</th>
+      <th class="n">Chance</th></tr></thead>
+    <tbody>{% for row in examined %}
+    <tr><th>{{ row.attack }}</th><td>{{ row.model }}</td><td class="n strong">{{ row.value }}</td>
+      <td class="n">{{ row.interval }}</td><td class="n">{{ row.chance }}</td></tr>
+    {% endfor %}</tbody>
+  </table></div>
+  {% for row in examined %}<p class="note">{{ row.sentence }}</p>{% endfor %}
+</section>
+{% endif %}
 {% if report.reason and report.status != "failed" %}
 <section class="box absences"><h2>{{ words.status_words(report) }}</h2><p>{{ report.reason }}</p></section>
 {% endif %}

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from lego_core.errors import BundleError
 from lego_core.report import words
-from lego_core.report._tables import block_rows, modalities_of, result_rows, site_rows
+from lego_core.report._tables import block_rows, examined_rows, modalities_of, result_rows, site_rows
 from lego_core.run_report import RunReport
 
 LIMITS = (
@@ -34,7 +34,8 @@ def render_card(report: RunReport, *, manifest: Mapping[str, object]) -> str:
         _opening(report),
         _recommendation(report),
         ["## Results", "", _plain(words.headline(report)), "", *_results(report)],
-        [f"## {words.privacy_title(report)}", "", _plain(report.privacy_claim)],
+        ["## " + words.privacy_title(report), "", _plain(report.privacy_claim), "", *_spent(report)],
+        *([["## Self-examination", "", *_examined(report)]] if report.self_examination else []),
         ["## Data", "", *_data(report)],
         ["## Recipe", "", *_recipe(report)],
         ["## Limits", "", *_bullets(LIMITS)],
@@ -43,6 +44,11 @@ def render_card(report: RunReport, *, manifest: Mapping[str, object]) -> str:
          'model = ModelBundle.load("PATH").model', "```"],
     )  # fmt: skip
     return "\n\n".join("\n".join(lines).strip() for lines in sections) + "\n"
+
+
+def _spent(report: RunReport) -> list[str]:
+    spent = words.privacy_spent(report)
+    return [_plain(spent)] if spent else []
 
 
 def _opening(report: RunReport) -> list[str]:
@@ -102,6 +108,15 @@ def _results(report: RunReport) -> list[str]:
         for row in result_rows(report)
     ]
     return [*_table(head, rows), "", words.POOLED_NOTE]
+
+
+def _examined(report: RunReport) -> list[str]:
+    rows = examined_rows(report)
+    table = _table(
+        ("Attack", "Model", "Value", "95 % interval", "Chance"),
+        [(_plain(row.attack), _plain(row.model), row.value, row.interval, row.chance) for row in rows],
+    )
+    return [words.EXAMINED_NOTE, "", *table, "", *_bullets(_plain(row.sentence) for row in rows)]
 
 
 def _data(report: RunReport) -> list[str]:

@@ -41,4 +41,5 @@ def render_page(report: RunReport) -> str:
         agreement=tables.rank_agreement(report),
         sites=tables.site_rows(report),
         blocks=tables.block_rows(report),
+        examined=tables.examined_rows(report),
     )

@@ -26,7 +26,7 @@ def kaplan_meier_chart(points: SurvivalPoints) -> go.Figure:
     for position, group in enumerate(curves.groups):
         name, colour = label(group.name), RISK_COLOURS[position % len(RISK_COLOURS)]
         figure.add_scatter(
-            x=times, y=group.survival, name=name, mode="lines",
+            x=times, y=group.survival, name=name, mode="lines", connectgaps=True,
             line={"color": colour, "width": 2.5, "shape": "hv"},
             hovertemplate=f"{name}, %{{x:.1f}} {unit}: %{{y:.0%}}<extra></extra>",
             row=1, col=1,
@@ -117,8 +117,11 @@ def _columns(times: Sequence[float], *, last: float) -> list[int]:
 
 
 def _count_at(group: RiskGroup, column: int) -> str:
-    count = group.at_risk[column] if column < len(group.at_risk) else None
-    return "<10" if count is None else f"{count}"
+    """Patients at risk; where they are not told, no more than at the last time at which they are."""
+    if column < len(group.at_risk) and group.at_risk[column] is not None:
+        return f"{group.at_risk[column]}"
+    told = [count for count in group.at_risk[:column] if count is not None]
+    return f"≤{told[-1]}" if told else ""
 
 
 def _time_unit(curves: KaplanMeier) -> tuple[float, str]:

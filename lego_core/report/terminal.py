@@ -34,7 +34,8 @@ def summary_lines(report: RunReport) -> list[Text]:
         _text(f": {words.count_of(len(report.sites), 'site')}, {words.duration(report.seconds)}."),
     )
     style = "bold red" if report.privacy_kind == "no-privacy" else "bold"
-    privacy = Text.assemble((_shown(words.privacy_title(report)), style), _text(f". {report.privacy_claim}"))
+    claim = f". {report.privacy_claim} {words.privacy_spent(report)}".rstrip()
+    privacy = Text.assemble((_shown(words.privacy_title(report)), style), _text(claim))
     said = [_text(sentence) for sentence in (words.headline(report), *words.comparisons(report))]
     missing = [
         _text(f"Left out: {one.site} ({words.left_out_when(one)}). {words.as_sentence(one.reason)}")

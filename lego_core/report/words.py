@@ -14,6 +14,10 @@ POOLED_NOTE = (
     "Each value is the mean over sites, weighted by comparable pairs; it is not the index of all patients "
     "together. Intervals hold 95 % of the bootstrap resamples of the patients within each site."
 )
+EXAMINED_NOTE = (
+    "The finished model was attacked with what anybody who holds it can see. A value at chance means that "
+    "these attacks found nothing; it does not prove that there is nothing to find."
+)
 METHODS: tuple[Method, ...] = ("block", "ensemble", "merge", "fuse")
 METHOD_NAMES: dict[Method, str] = {
     "block": "block",
@@ -110,6 +114,15 @@ def status_words(report: RunReport) -> str:
 def privacy_title(report: RunReport) -> str:
     """The privacy plan, said aloud."""
     return PRIVACY_TITLES.get(report.privacy_kind, f"Privacy: {report.privacy_kind.replace('-', ' ')}")
+
+
+def privacy_spent(report: RunReport) -> str:
+    """What private training has cost each site, in one sentence; empty where there was none."""
+    sites = [
+        f"{site} epsilon {spent.epsilon:.2f} at delta {spent.delta:.2g}"
+        for site, spent in report.spent.items()
+    ]
+    return f"Spent so far, over all runs of a site: {', '.join(sites)}." if sites else ""
 
 
 def left_out_when(absence: LeftOut) -> str:

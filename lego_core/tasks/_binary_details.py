@@ -8,7 +8,8 @@ from jaxtyping import Bool, Float
 from sklearn.linear_model import LogisticRegression
 from torchmetrics.functional.classification import binary_average_precision, binary_roc
 
-from lego_core.tasks._groups import SMALLEST_GROUP, groups_in_order, shown
+from lego_core.small_cells import shown_parts
+from lego_core.tasks._groups import groups_in_order, shown
 from lego_core.tasks._ranking import area_under_roc
 
 NUM_ROC_POINTS = 21
@@ -17,14 +18,26 @@ SURE = 1e-7  # log-odds of a probability of exactly 0 or 1 are taken from here
 
 
 def describe_columns(
-    probabilities: Float[np.ndarray, "B N"], positive: Bool[np.ndarray, "B N"], *, names: tuple[str, ...]
+    probabilities: Float[np.ndarray, "B N"],
+    positive: Bool[np.ndarray, "B N"],
+    *,
+    names: tuple[str, ...],
+    smallest: int,
+    is_whole: bool = False,
 ) -> dict[str, Any]:
     """Compare predicted probabilities with what was observed, one column per name.
 
+    Args:
+        probabilities: What was predicted.
+        positive: What was observed.
+        names: Of the columns.
+        smallest: Fewest patients behind anything that is shown.
+        is_whole: Whether every patient has exactly one of the names, so that all but one tell the last.
+
     Returns:
         `patients`: their number. `average_precision`, `brier`: means over the names that are
-            shown. `by_class`: per name None, if fewer than ten patients have it or fewer
-            than ten lack it, and otherwise
+            shown. `by_class`: per name None, if fewer than `smallest` patients have it or
+            lack it, or if its number would give another one away, and otherwise
             `patients` (who have it), `auroc`, `average_precision`, `brier`;
             `calibration_slope`, `calibration_intercept`: of the logistic recalibration,
             1 and 0 at best (both None if probabilities part the patients fully or are all
@@ -37,19 +50,26 @@ def describe_columns(
         Cox. "Two further applications of a model for binary regression." Biometrika 45, 1958
         (recalibration). Brier. Monthly Weather Review 78, 1950.
     """
-    columns = zip(names, probabilities.T, positive.T, strict=True)
-    by_class = {name: _describe(probability, chosen) for name, probability, chosen in columns}
+    counts = positive.sum(axis=0)
+    may_show = np.minimum(counts, len(positive) - counts) >= smallest
+    if is_whole:
+        may_show = shown_parts(counts, may_show, smallest=smallest)
+    columns = zip(names, probabilities.T, positive.T, may_show, strict=True)
+    by_class = {
+        name: _describe(probability, chosen, smallest=smallest) if is_shown else None
+        for name, probability, chosen, is_shown in columns
+    }
     visible = [one for one in by_class.values() if one is not None]
     means = {
         key: float(np.mean([one[key] for one in visible])) if visible else None
         for key in ("average_precision", "brier")
     }
-    return {"patients": shown(len(positive)), **means, "by_class": by_class}
+    return {"patients": shown(len(positive), smallest=smallest), **means, "by_class": by_class}
 
 
-def _describe(probability: Float[np.ndarray, "B"], positive: Bool[np.ndarray, "B"]) -> dict[str, Any] | None:
-    if min(positive.sum(), (~positive).sum()) < SMALLEST_GROUP:
-        return None
+def _describe(
+    probability: Float[np.ndarray, "B"], positive: Bool[np.ndarray, "B"], *, smallest: int
+) -> dict[str, Any]:
     slope, intercept = _recalibration(probability, positive)
     return {
         "patients": int(positive.sum()),
@@ -64,7 +84,7 @@ def _describe(probability: Float[np.ndarray, "B"], positive: Bool[np.ndarray, "B
                 "predicted": float(probability[group].mean()),
                 "observed": float(positive[group].mean()),
             }
-            for group in groups_in_order(probability, at_most=MOST_CALIBRATION_GROUPS)
+            for group in groups_in_order(probability, at_most=MOST_CALIBRATION_GROUPS, smallest=smallest)
         ],
         "roc": _roc(probability, positive),
     }

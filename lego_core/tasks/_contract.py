@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lego_core.component import Component
 from lego_core.records import Cohort
+from lego_core.small_cells import SMALLEST_GROUP
 from lego_core.statistics import OutcomeStatistics, training_outcomes
 
 
@@ -91,17 +92,19 @@ class AbstractTask(Component):
         outcomes: Float[Tensor, "B O"],
         *,
         reference: Float[Tensor, "N O"],
+        smallest: int = SMALLEST_GROUP,
     ) -> dict[str, Any]:
         """Further metrics and the points of the charts, as plain JSON values.
 
-        Everything in it is an aggregate over at least ten patients; what would be one over
-        fewer is None.
+        Everything in it is an aggregate over at least ten patients, or as many as are asked for; what
+        would be one over fewer is None, and so is a number of patients that would give theirs away.
 
         Args:
             predictions: Predictions for the patients.
             outcomes: What became of them.
             reference: Outcomes of the site's training patients, for metrics that need
                 a censoring distribution.
+            smallest: Fewest patients.
         """
 
     @abstractmethod

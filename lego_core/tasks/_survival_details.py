@@ -12,7 +12,8 @@ from sksurv.metrics import integrated_brier_score
 from sksurv.nonparametric import kaplan_meier_estimator
 from sksurv.util import Surv
 
-from lego_core.tasks._groups import SMALLEST_GROUP, groups_in_order, shown
+from lego_core.small_cells import SMALLEST_GROUP, shown_steps
+from lego_core.tasks._groups import groups_in_order, shown
 
 NUM_CURVE_POINTS = 21
 NUM_BRIER_DAYS = 20
@@ -28,21 +29,22 @@ def describe_survival(
     reference: Float[np.ndarray, "N 2"],
     *,
     edges_days: tuple[float, ...],
+    smallest: int,
 ) -> dict[str, Any]:
     """Compare predicted survival with what was observed.
 
     Returns:
-        `patients`, `events`: counts; `events` is None if fewer than ten were seen or fewer
-            than ten were not.
+        `patients`, `events`: counts; `events` is None if fewer than `smallest` were seen or
+            were not.
         `integrated_brier`: Brier score weighted by the inverse probability of censoring,
             averaged over time up to the last edge; None with a sentence in
             `integrated_brier_reason` if it cannot be computed.
         `calibration`: `horizon_days` (the middle edge) and `groups`, by rising predicted
             survival: `patients`, mean `predicted` and Kaplan-Meier `observed` survival
             (None if nobody of the group was followed so far).
-        `kaplan_meier`: `days` and, for 30 patients or more, `groups` (tertiles of risk, low
+        `kaplan_meier`: `days` and, for thrice `smallest` patients or more, `groups` (tertiles of risk, low
             to high): `name`, `patients`, and per day `survival` and `at_risk`, None where
-            fewer than ten were still followed.
+            fewer than `smallest` were still followed, or had left since the last day with numbers.
 
     Source:
         Graf et al. "Assessment and comparison of prognostic classification schemes for
@@ -50,15 +52,19 @@ def describe_survival(
         Kaplan, Meier. JASA 53, 1958. doi:10.1080/01621459.1958.10501452.
     """
     times, events = outcomes[:, 0], outcomes[:, 1] == 1
-    score, reason = _integrated_brier(predictions, outcomes, reference, edges_days=edges_days)
-    large_enough = min(events.sum(), (~events).sum()) >= SMALLEST_GROUP
+    score, reason = _integrated_brier(
+        predictions, outcomes, reference, edges_days=edges_days, smallest=smallest
+    )
+    large_enough = min(events.sum(), (~events).sum()) >= smallest
     return {
-        "patients": shown(len(times)),
+        "patients": shown(len(times), smallest=smallest),
         "events": int(events.sum()) if large_enough else None,
         "integrated_brier": score,
         "integrated_brier_reason": reason,
-        "calibration": _calibration(predictions, times, events, edges_days=edges_days),
-        "kaplan_meier": _curves_by_risk(-predictions.sum(axis=1), times, events, edges_days=edges_days),
+        "calibration": _calibration(predictions, times, events, edges_days=edges_days, smallest=smallest),
+        "kaplan_meier": _curves_by_risk(
+            -predictions.sum(axis=1), times, events, edges_days=edges_days, smallest=smallest
+        ),
     }
 
 
@@ -68,10 +74,12 @@ def _integrated_brier(
     reference: Float[np.ndarray, "N 2"],
     *,
     edges_days: tuple[float, ...],
+    smallest: int,
 ) -> tuple[float | None, str | None]:
     horizon = edges_days[-1]
-    if min(len(outcomes), len(reference)) < SMALLEST_GROUP:
-        return None, "there are fewer than ten test or training patients"
+    if min(len(outcomes), len(reference)) < smallest:
+        few = "ten" if smallest == SMALLEST_GROUP else smallest
+        return None, f"there are fewer than {few} test or training patients"
     if min(outcomes[:, 0].max(), reference[:, 0].max()) <= horizon:
         return None, f"no test or no training patient was followed beyond day {horizon:.0f}, the last edge"
     days = np.linspace(0, horizon, NUM_BRIER_DAYS + 1)[1:]
@@ -105,6 +113,7 @@ def _calibration(
     events: Bool[np.ndarray, "B"],
     *,
     edges_days: tuple[float, ...],
+    smallest: int,
 ) -> dict[str, Any]:
     middle = (len(edges_days) - 1) // 2
     horizon, predicted = edges_days[middle], predictions[:, middle]
@@ -114,7 +123,7 @@ def _calibration(
             "predicted": float(predicted[group].mean()),
             "observed": _observed_at(horizon, times[group], events[group]),
         }
-        for group in groups_in_order(predicted, at_most=MOST_CALIBRATION_GROUPS)
+        for group in groups_in_order(predicted, at_most=MOST_CALIBRATION_GROUPS, smallest=smallest)
     ]
     return {"horizon_days": horizon, "groups": groups}
 
@@ -130,25 +139,30 @@ def _curves_by_risk(
     events: Bool[np.ndarray, "B"],
     *,
     edges_days: tuple[float, ...],
+    smallest: int,
 ) -> dict[str, Any]:
     days = np.union1d(np.linspace(0, 2 * edges_days[-1], NUM_CURVE_POINTS), edges_days)
-    groups = groups_in_order(risk, at_most=len(TERTILES))
+    groups = groups_in_order(risk, at_most=len(TERTILES), smallest=smallest)
     if len(groups) < len(TERTILES):
         groups = []
     curves = [
-        {"name": name, "patients": len(group), **_curve(days, times[group], events[group])}
+        {"name": name, "patients": len(group), **_curve(days, times[group], events[group], smallest=smallest)}
         for name, group in zip(TERTILES, groups, strict=False)
     ]
     return {"days": days.tolist(), "groups": curves}
 
 
-def _curve(days: Days, times: Float[np.ndarray, "B"], events: Bool[np.ndarray, "B"]) -> dict[str, Any]:
+def _curve(
+    days: Days, times: Float[np.ndarray, "B"], events: Bool[np.ndarray, "B"], *, smallest: int
+) -> dict[str, Any]:
+    """Survival and patients at risk; between two days with numbers, nobody left or enough did."""
     at_risk = (times >= days[:, np.newaxis]).sum(axis=1).tolist()
+    is_shown = shown_steps(at_risk, smallest=smallest)
     survival = _kaplan_meier(days, times, events).tolist()
-    visible = [
-        value if count >= SMALLEST_GROUP else None for value, count in zip(survival, at_risk, strict=True)
-    ]
-    return {"survival": visible, "at_risk": [shown(count) for count in at_risk]}
+    return {
+        name: [value if visible else None for value, visible in zip(values, is_shown, strict=True)]
+        for name, values in (("survival", survival), ("at_risk", at_risk))
+    }
 
 
 def _kaplan_meier(days: Days, times: Float[np.ndarray, "B"], events: Bool[np.ndarray, "B"]) -> Days:

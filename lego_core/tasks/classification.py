@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lego_core.errors import PlanError
+from lego_core.small_cells import SMALLEST_GROUP
 from lego_core.statistics import OutcomeStatistics
 from lego_core.tasks._binary_details import describe_columns
 from lego_core.tasks._checks import check_columns, check_rows, check_statistics, to_numpy
@@ -107,6 +108,7 @@ class Classification(AbstractTask):
         outcomes: Float[Tensor, "B O"],
         *,
         reference: Float[Tensor, "N O"],  # noqa: ARG002
+        smallest: int = SMALLEST_GROUP,
     ) -> dict[str, Any]:
         """Precision, calibration and ROC of the judged classes.
 
@@ -115,7 +117,9 @@ class Classification(AbstractTask):
             second alone.
         """
         names = self.classes[1:] if self._is_binary else self.classes
-        return describe_columns(*self._judged(predictions, outcomes), names=names)
+        return describe_columns(
+            *self._judged(predictions, outcomes), names=names, smallest=smallest, is_whole=not self._is_binary
+        )
 
     def strata(self, outcomes: Float[Tensor, "B O"]) -> Int[Tensor, "B"]:
         """The class."""

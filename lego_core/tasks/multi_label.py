@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from lego_core.errors import PlanError
+from lego_core.small_cells import SMALLEST_GROUP
 from lego_core.statistics import OutcomeStatistics
 from lego_core.tasks._binary_details import describe_columns
 from lego_core.tasks._checks import check_columns, check_rows, check_statistics, to_numpy
@@ -79,13 +80,16 @@ class MultiLabel(AbstractTask):
         outcomes: Float[Tensor, "B O"],
         *,
         reference: Float[Tensor, "N O"],  # noqa: ARG002
+        smallest: int = SMALLEST_GROUP,
     ) -> dict[str, Any]:
         """Precision, calibration and ROC of each label.
 
         Returns:
             The keys that `describe_columns` documents; `by_class` has the labels.
         """
-        return describe_columns(to_numpy(predictions), to_numpy(outcomes) == 1, names=self.labels)
+        return describe_columns(
+            to_numpy(predictions), to_numpy(outcomes) == 1, names=self.labels, smallest=smallest
+        )
 
     def strata(self, outcomes: Float[Tensor, "B O"]) -> Int[Tensor, "B"]:
         """The rarest label a patient has, counted from 1, and 0 for none: rare ones split evenly."""

@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from lego_core._time_grid import count_times
 from lego_core.errors import PlanError
+from lego_core.small_cells import SMALLEST_GROUP
 from lego_core.statistics import OutcomeStatistics
 from lego_core.tasks._checks import check_columns, check_rows, check_statistics, to_numpy
 from lego_core.tasks._contract import AbstractTask, Score
@@ -128,6 +129,7 @@ class Survival(AbstractTask):
         outcomes: Float[Tensor, "B O"],
         *,
         reference: Float[Tensor, "N O"],
+        smallest: int = SMALLEST_GROUP,
     ) -> dict[str, Any]:
         """Integrated Brier score, calibration and Kaplan-Meier curves by risk.
 
@@ -138,7 +140,7 @@ class Survival(AbstractTask):
             PlanError: If the group has not agreed on edges yet.
         """
         tables = (to_numpy(table) for table in (predictions, outcomes, reference))
-        return describe_survival(*tables, edges_days=self._edges())
+        return describe_survival(*tables, edges_days=self._edges(), smallest=smallest)
 
     def strata(self, outcomes: Float[Tensor, "B O"]) -> Int[Tensor, "B"]:
         """1 for patients whose event was seen, 0 for the others."""

@@ -115,23 +115,77 @@ def secure_sum(
 
 
 @bench.command()
+def privacy(
+    dataset: Annotated[
+        str, typer.Option(help="As for `bench quality`; `synthetic` makes patients of its own.")
+    ] = "synthetic",
+    data: Data = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(file_okay=False, resolve_path=True, help="Where to write; runs/bench/privacy/DATASET."),
+    ] = None,
+    plan: Plan = None,
+    jobs: Jobs = 2,
+    seed: Seed = 0,
+    quick: Quick = False,
+    of: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            resolve_path=True,
+            help="Folder of a rehearsal: attack its model instead, and note it in its bundle and report.",
+        ),
+    ] = None,
+) -> None:
+    """Attack our own models under every privacy plan; goes on where it was stopped."""
+    if of is not None:
+        from simulations.benchmarks.privacy.rehearsal import run_rehearsal  # brings torch
+
+        run_rehearsal(of)
+        return
+    from simulations.benchmarks.privacy.command import run_privacy
+    from simulations.benchmarks.subject import Source
+
+    source = Source(dataset=dataset, plan=plan, data=data)
+    folder = output or (Path("runs") / "bench" / "privacy" / Path(dataset).stem).absolute()
+    run_privacy(source, folder, processes=jobs, seed=seed, quick=quick)
+
+
+@bench.command()
 def document(
     benchmarks: Annotated[
-        list[Path], typer.Argument(exists=True, file_okay=False, help="Folders of finished benchmarks.")
-    ],
+        list[Path] | None,
+        typer.Argument(exists=True, file_okay=False, help="Folders of finished benchmarks."),
+    ] = None,
     studies: Annotated[
         Path | None, typer.Option(exists=True, file_okay=False, help="The folder of finished studies.")
     ] = None,
+    privacy: Annotated[
+        list[Path] | None,
+        typer.Option(exists=True, file_okay=False, help="A folder of `bench privacy`, for PRIVACY.md."),
+    ] = None,
     output: Annotated[
-        Path, typer.Option(file_okay=False, help="Where to write RESULTS.md and its figures.")
+        Path, typer.Option(file_okay=False, help="Where to write RESULTS.md, PRIVACY.md and their figures.")
     ] = Path("runs"),
 ) -> None:
     """Put finished benchmarks and studies into one document: RESULTS.md, with figures."""
+    from lego_core.errors import RunError
     from simulations.benchmarks.across import Finished  # brings torch
     from simulations.benchmarks.command import command, say
     from simulations.benchmarks.document import write_document
+    from simulations.benchmarks.privacy.shown import write_privacy_document
 
     with command() as console:
+        if not benchmarks and not privacy:
+            raise RunError(
+                "There is nothing to document. Name folders of finished benchmarks, or --privacy DIR."
+            )
+        if privacy:
+            write_privacy_document(privacy, folder=output)
+            say(console, [str(output / "PRIVACY.md")])
+        if not benchmarks:
+            return
         finished = [Finished.read(folder) for folder in benchmarks]
         found = sorted(path.parent for path in studies.glob("*/results.json")) if studies else []
         write_document(finished, found, folder=output)

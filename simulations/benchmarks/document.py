@@ -51,14 +51,14 @@ def write_document(quality: Sequence[Finished], studies: Sequence[Path], *, fold
     for each in quality:
         shutil.copyfile(each.folder / "figure.svg", folder / FIGURES / f"{each.name}.svg")
         table = (each.folder / "table.md").read_text(encoding="utf-8")
-        lines += [_without_paths(table), f"![{each.name}]({FIGURES}/{each.name}.svg)", ""]
+        lines += [without_paths(table), f"![{each.name}]({FIGURES}/{each.name}.svg)", ""]
     write_whole(folder / "RESULTS.md", "\n".join(lines).rstrip() + "\n")
 
 
 def _commands(quality: Sequence[Finished]) -> Iterator[str]:
     days = sorted({each.results.date for each in quality})
     yield f"Measured on {' to '.join(dict.fromkeys((days[0], days[-1])))} with:" if days else ""
-    yield from ("", "```", *(_without_paths(each.results.command) for each in quality), "```", "")
+    yield from ("", "```", *(without_paths(each.results.command) for each in quality), "```", "")
     if any(each.results.quick for each in quality):
         yield "**Some of it is a quick look: few trials, little training. Do not quote it.**\n"
 
@@ -112,16 +112,16 @@ def _study(source: Path, folder: Path) -> Iterator[str]:
     except ValidationError as error:
         raise explain(error, where=f"'results.json' in '{source.name}'", kind=RunError) from error
     shutil.copyfile(source / "figure.svg", folder / FIGURES / f"study-{source.name}.svg")
-    table = _without_paths((source / "table.md").read_text(encoding="utf-8"))
+    table = without_paths((source / "table.md").read_text(encoding="utf-8"))
     write_whole(folder / FIGURES / f"study-{source.name}.md", table)
     yield from (f"### {results.question}", "", f"{results.sentence}", "")
     yield from (f"![{results.study}]({FIGURES}/study-{source.name}.svg)", "")
     numbers = f"[all numbers]({FIGURES}/study-{source.name}.md)"
-    yield f"`{_without_paths(results.command)}`, {results.date}; {numbers}"
+    yield f"`{without_paths(results.command)}`, {results.date}; {numbers}"
     yield ""
 
 
-def _without_paths(text: str) -> str:
+def without_paths(text: str) -> str:
     """Commands as anyone would give them: data in DIR, results where they go by default."""
     text = re.sub(r" --output \S+", "", text.removesuffix("\n") + "\n")
     return re.sub(r"--data \S+", "--data DIR", text).removesuffix("\n")

@@ -10,15 +10,13 @@ from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from simulations.benchmarks.protocol import Place
-
 
 class Work(Protocol):
     """A piece of work that one process does from beginning to end; hashable."""
 
     @property
-    def place(self) -> Place:
-        """In which trial."""
+    def place(self) -> object:
+        """In which trial, as people are told."""
         ...
 
     @property

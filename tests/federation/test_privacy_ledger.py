@@ -137,9 +137,10 @@ def test_two_processes_at_once_spend_one_budget(tmp_path):
     command = [sys.executable, "-c", CHARGE, str(path), str(budget)]
     root = Path(__file__).parents[2]
 
-    running = [subprocess.Popen(command, cwd=root) for _ in range(2)]
+    with subprocess.Popen(command, cwd=root) as one, subprocess.Popen(command, cwd=root) as other:
+        ends = sorted((one.wait(), other.wait()))
 
-    assert sorted(process.wait() for process in running) == [0, 3]
+    assert ends == [0, 3]
     assert SiteLedger(path).spent().value == priced(1)
 
 

@@ -19,7 +19,7 @@ from lego_core.records import Cohort
 from lego_core.signing import SigningKey
 from lego_core.simulation import HospitalGroup, Simulation
 from lego_core.tasks import Classification, MultiLabel, Survival
-from server.app import roster_of
+from server.setting import roster_of
 from simulations import make_sites as module
 from simulations.make_sites import load_dataset, make_sites, outcome_columns
 

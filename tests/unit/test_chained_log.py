@@ -1,5 +1,6 @@
 """A log that cannot be changed unseen."""
 
+import fcntl
 import json
 import os
 import stat
@@ -105,6 +106,16 @@ def test_a_folder_that_cannot_be_made_is_said_without_its_path(tmp_path):
     with pytest.raises(LogError, match=r"'ledger\.jsonl' cannot be written") as caught:
         ChainedLog(tmp_path / "file" / "ledger.jsonl")
     assert str(tmp_path) not in caught.value.public
+
+
+def test_a_folder_in_which_nothing_can_be_locked_is_said(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+
+    with pytest.raises(LogError, match=r"'log\.jsonl' cannot be written \(No locks available\)"):
+        ChainedLog(tmp_path / "log.jsonl")
 
 
 def test_two_who_write_in_turns_make_one_chain(tmp_path):

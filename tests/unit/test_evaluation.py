@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from blocks import tiny_block, tiny_cohort
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lego_core import Cohort, LegoFuse, LegoMerge
@@ -136,6 +136,51 @@ def test_charts_are_withheld_with_their_scores():
     report = report_of(at_site(["a"] * 9 + ["b"] * 12), model=models(("a", "b")))
 
     assert {chart.modalities for chart in report.charts} == {("b",)}
+
+
+@pytest.mark.parametrize(
+    ("others", "shown"),
+    [
+        (["a"] * 5, {"ab", "b"}),  # 25 with a less 20 with both would be 5
+        (["a"] * 10, {"a", "b", "ab"}),
+        (["a"] * 5 + ["b"] * 5, {"ab"}),
+        ([], {"a", "b", "ab"}),
+    ],
+)
+def test_groups_that_differ_by_a_few_patients_are_not_both_scored(others, shown):
+    report = report_of(at_site(["ab"] * 20 + others), model=models(("a", "b")))
+
+    assert {"".join(row.modalities) for row in report.scores} == shown
+    assert {chart.count for chart in report.charts} <= {row.count for row in report.scores}
+    assert (report.withheld == 0) == (shown == {"a", "b", "ab"})
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.sampled_from([0, 3, 9, 10, 15]), min_size=3, max_size=3))
+def test_counts_of_a_report_never_differ_by_a_few_patients(counts):
+    patterns = ["a", "b", "ab"]
+    cohort = at_site(
+        [one for one, count in zip(patterns, counts, strict=True) for _ in range(count)] or ["c"]
+    )
+
+    report = report_of(cohort, model=models(("a", "b")))
+
+    told = {"".join(row.modalities): row.count for row in report.scores if row.patients == "holding"}
+    both = told.get("ab")
+    assert both is None or not any(0 < told[name] - both < 10 for name in "ab" if name in told)
+
+
+def test_charts_of_groups_whose_difference_has_few_of_a_class_are_not_both_drawn():
+    cohort = at_site(["ab"] * 40 + ["a"] * 12)
+    report = report_of(cohort, model=models(("a", "b")))
+    within = [one.outcome.values[0] for one in cohort.records if "b" not in one.modalities]
+    few = any(0 < within.count(index) < 10 for index in set(within))
+
+    charted = {(chart.modalities, chart.count) for chart in report.charts}
+
+    assert few
+    assert {row.count for row in report.scores} == {40, 52}
+    assert {count for _, count in charted} == {40}
 
 
 def test_charts_are_of_single_modalities_and_of_all():

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, final
 
 import numpy as np
@@ -270,8 +271,9 @@ class SiteSession:
         """Who holds shares of this site, and whose shares it holds."""
         return self._neighbours | {self.place}
 
-    @property
+    @cached_property
     def _table(self) -> RoundTable:
+        """Asked only once the transcript is known, which then stays."""
         return RoundTable(self.memory.bundles, degree=self.described.neighbours, th=self.memory.th)
 
     def _answer(self, stage: str, request: Callable[[], bytes], make: Callable[[SessionSecrets], Any]) -> Any:

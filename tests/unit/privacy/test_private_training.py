@@ -27,7 +27,14 @@ SILENT = 1e-9  # a noise multiplier that nobody hears
 
 
 def plan(**changes: float) -> PatientDp:
-    given = {"epsilon": 3.0, "noise_multiplier": 1.0, "clip_norm": 1.0, "batch_size": 4, "steps": 1}
+    given = {
+        "epsilon": 3.0,
+        "noise_multiplier": 1.0,
+        "clip_norm": 1.0,
+        "batch_size": 4,
+        "steps": 1,
+        "trains": "everything",
+    }
     return PatientDp(kind="patient-dp", **(given | changes))
 
 
@@ -311,6 +318,29 @@ def test_a_trunk_of_rate_zero_stays_where_it_began(plain_steps):
     assert {name for name, step in way.items() if step.any()} == {
         name for name in way if not name.startswith("trunk.")
     }
+
+
+def test_encoders_alone_take_the_noise_and_the_whole_of_the_clip_norm(monkeypatch, plain_steps):
+    cohort = tiny_cohort(["a"] * 8)
+    draw(monkeypatch, 3)
+    bound = 1e-4
+
+    way = moved(cohort, plan(noise_multiplier=SILENT, clip_norm=bound, trains="encoders"))
+
+    assert {name for name, step in way.items() if step.any()} == {
+        "encoder.linear.weight",
+        "encoder.linear.bias",
+    }
+    assert float(vector(way).norm()) == pytest.approx(bound, rel=0.02)
+
+
+def test_a_model_without_weights_in_its_encoders_has_nothing_to_train():
+    block = tiny_block("a", num_outputs=1)
+    block.encoder.requires_grad_(False)
+    trainer = PrivateTrainer(block, task=TASK, settings=STEPS, privacy=plan(trains="encoders"), device="cpu")
+
+    with pytest.raises(PrivacyError, match=r"no encoder of this model has weights\. Set privacy\.trains to"):
+        trainer.fit(tiny_cohort(["a"] * 8), seed=0)
 
 
 def test_dropout_does_as_it_is_told(monkeypatch, plain_steps):

@@ -3,7 +3,7 @@ import sample_reports
 
 from lego_core.errors import BundleError
 from lego_core.report import headline, render_card
-from lego_core.run_report import LeftOut, RunReport
+from lego_core.run_report import Examined, LeftOut, RunReport
 
 HASHES = {"clinical": "a1" * 32, "laboratory": "b2" * 32, "imaging": "c3" * 32}
 
@@ -76,3 +76,17 @@ def test_a_failed_run_has_a_card(failed_report: RunReport) -> None:
 def test_a_manifest_without_hashes_is_refused(survival_report: RunReport) -> None:
     with pytest.raises(BundleError, match=r"keys \['format'\], and a card needs key 'blocks' with one hash"):
         render_card(survival_report, manifest={"format": 1})
+
+
+def test_the_card_tells_of_a_self_examination_only_if_there_was_one(survival_report: RunReport) -> None:
+    found = Examined(
+        attack="loss threshold", measure="AUC", model="the merge", plan="no-privacy", value=0.612,
+        low=0.58, high=0.644, chance=0.5, leaks=True, sentence="It tells members from strangers.",
+    )  # fmt: skip
+    examined = survival_report.model_copy(update={"self_examination": (found,)})
+
+    card = render_card(examined, manifest={"blocks": HASHES})
+
+    assert "Self-examination" not in render_card(survival_report, manifest={"blocks": HASHES})
+    assert "| loss threshold, AUC | the merge | 0.612 | 0.580 to 0.644 | 0.50 |" in card
+    assert "- It tells members from strangers." in card

@@ -117,3 +117,38 @@ def test_means_are_taken_over_labels_that_are_shown() -> None:
 
     assert details["by_class"]["rare"] is None
     assert details["brier"] == details["by_class"]["common"]["brier"]
+
+
+THREE = Classification(classes=("none", "mild", "severe"))
+
+
+@pytest.mark.parametrize(
+    ("counts", "shown"),
+    [
+        ((40, 20, 12), ["none", "mild", "severe"]),
+        ((40, 20, 4), ["none"]),  # 64 patients less 40 and 20 would be the 4
+        ((40, 6, 4), ["none"]),
+        ((40, 20, 0), ["none", "mild"]),
+    ],
+)
+def test_class_that_would_give_a_small_one_away_is_withheld_too(
+    counts: tuple[int, ...], shown: list[str]
+) -> None:
+    outcomes = torch.repeat_interleave(torch.arange(3.0), torch.tensor(counts)).unsqueeze(1)
+    predictions = torch.rand(len(outcomes), 3, generator=torch.Generator().manual_seed(0)).softmax(dim=1)
+
+    by_class = THREE.details(predictions, outcomes, reference=NOBODY)["by_class"]
+
+    assert [name for name, one in by_class.items() if one is not None] == shown
+
+
+def test_groups_are_as_large_as_is_asked_for() -> None:
+    log_odds, positive = patients(100)
+    predictions = BINARY.predict(torch.tensor(log_odds).unsqueeze(1))
+    outcomes = torch.tensor(positive).double().unsqueeze(1)
+
+    one = BINARY.details(predictions, outcomes, reference=NOBODY, smallest=30)["by_class"]["dead"]
+    none = BINARY.details(predictions, outcomes, reference=NOBODY, smallest=60)["by_class"]["dead"]
+
+    assert [group["patients"] for group in one["calibration"]] == [34, 33, 33]
+    assert none is None

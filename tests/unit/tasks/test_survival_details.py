@@ -1,6 +1,7 @@
 """Integrated Brier score, calibration and Kaplan-Meier curves, and what is withheld."""
 
 import json
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -169,9 +170,40 @@ def test_curves_come_in_tertiles_of_risk_from_low_to_high() -> None:
     assert [(group["name"], group["patients"]) for group in curves["groups"]] == [
         ("low risk", 31), ("middle risk", 30), ("high risk", 30)
     ]  # fmt: skip
+
+
+def test_patients_of_low_risk_survive_longer() -> None:
+    predictions, seen = patients(910)
+
+    curves = TASK.details(predictions, seen, reference=seen)["kaplan_meier"]
+
     at_day_100 = curves["days"].index(100.0)
     low, _, high = (group["survival"][at_day_100] for group in curves["groups"])
     assert low > high
+
+
+@pytest.mark.parametrize("smallest", [10, 20])
+def test_numbers_at_risk_never_differ_by_a_few_patients(smallest: int) -> None:
+    predictions, seen = patients(200)
+
+    details = TASK.details(predictions, seen, reference=seen, smallest=smallest)
+
+    for group in details["kaplan_meier"]["groups"]:
+        told = [count for count in group["at_risk"] if count is not None]
+        steps = [before - after for before, after in pairwise(told)]
+        assert len(told) > 1
+        assert min(told) >= smallest
+        assert not any(0 < step < smallest for step in steps)
+
+
+def test_groups_are_as_large_as_is_asked_for() -> None:
+    predictions, seen = patients(100)
+
+    details = TASK.details(predictions, seen, reference=seen, smallest=40)
+
+    assert [group["patients"] for group in details["calibration"]["groups"]] == [50, 50]
+    assert details["kaplan_meier"]["groups"] == []
+    assert TASK.details(predictions, seen, reference=seen, smallest=101)["patients"] is None
 
 
 def test_days_of_the_curves_tell_nothing_about_patients() -> None:
