@@ -10,6 +10,7 @@ from typing import final
 from lego_core.accounting import Epsilon, NoisySteps, epsilon_of
 from lego_core.chained_log import ChainedLog
 from lego_core.errors import BudgetSpent, SecureSumError
+from lego_core.privacy.fsa1.ledger import SumKey
 
 ENTERED, CONFIRMED, CHARGED = "sum-stage", "sum-confirmed", "privacy-charged"
 
@@ -50,29 +51,32 @@ class SiteLedger:
                 )
             self._log.append_locked(ENTERED, entry)
 
-    def confirm(self, key: tuple[str, str, str], *, sid: bytes, survivors: frozenset[int]) -> None:
+    def confirm(self, key: SumKey, *, sid: bytes, survivors: frozenset[int]) -> None:
         """Note whose sum may be opened; on the disk when this returns.
 
         Args:
-            key: Run, hash of the parts that are summed, hash of the weights that were trained on.
+            key: What is summed.
             sid: The session.
             survivors: Places of the sites in the sum.
 
         Raises:
-            SecureSumError: If another session or set was confirmed for these weights.
+            SecureSumError: If another session or set was confirmed for these weights, or in this round.
             LogError: If it cannot be written.
         """
-        about = dict(zip(("run", "schema_sha256", "model_sha256"), key, strict=True))
-        entry = {**about, "session": sid.hex(), "survivors": sorted(survivors)}
+        entry = {**asdict(key), "session": sid.hex(), "survivors": sorted(survivors)}
         with self._log.locked():
             before = [
-                one for one in self._log.events if one["event"] == CONFIRMED and about.items() <= one.items()
+                one
+                for one in self._log.events
+                if one["event"] == CONFIRMED
+                and (one["run"], one["group"]) == (key.run, key.group)
+                and (one["round"] == key.round or one["weights_sha256"] == key.weights_sha256)
             ]
             if any(one[name] != entry[name] for one in before for name in ("session", "survivors")):
                 raise SecureSumError(
-                    f"This site has let a sum of the same parts in run '{key[0]}' be opened before, for the "
-                    "same weights and other sites or keys. Two such sums show one site by subtraction, so it "
-                    "signs no second one. Go on with other weights: skip this round's update of the group."
+                    f"This site has let a sum of '{key.group}' in run '{key.run}' be opened before, for the "
+                    "same weights or round, and other sites or keys. Two such sums show one site by "
+                    "subtraction, so it signs no second one. Go on with the next round, from other weights."
                 )
             if not before:
                 self._log.append_locked(CONFIRMED, entry)

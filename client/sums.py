@@ -73,6 +73,7 @@ class SumSeat:
         self._state = context.state
         self._run = run_name(site.plan.name, context.run_id)
         self._ledger = SiteLedger(site.folder / "ledger.jsonl")
+        self._received_sha256 = ""
 
     # ---- the legs around the vectors -------------------------------------------------------
 
@@ -136,6 +137,7 @@ class SumSeat:
                 "the sum. Nothing was trained or sent. If it happens again, look at who answers in the "
                 "server's name."
             )
+        self._received_sha256 = weights_sha256(own)
         for group, invitation in question.sums.items():
             described = self._described(invitation.session)
             self._expected(question, known[group]).check(described)
@@ -162,6 +164,7 @@ class SumSeat:
                     sharing_sites=frozenset(invitation.sharing_sites),
                     parts=parts,
                     model_sha256=model,
+                    received_sha256=self._received_sha256,
                 )
 
             return self._ask(invitation.session, masked)

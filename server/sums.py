@@ -42,6 +42,7 @@ from server.asked import Asked, Opened
 from server.exchange import Exchange, Question
 
 SKEW_SECONDS = 600  # by which the clocks of sites may go wrong
+LEGS_TO_VECTORS = 3  # each may have to wait for a site that is lost; no clock is looked at afterwards
 ATTEMPTS = 2  # of a sum that stayed closed before anybody confirmed it
 OPENINGS = 3  # of one that is confirmed: sites give the same shares again
 
@@ -128,7 +129,7 @@ class SumOffice:
             task_sha256=question.task_sha256,
             roster_sha256=self.roster_sha256,
             nonce=secrets.token_hex(32),
-            deadline=int(time.time() + self.wait_seconds + SKEW_SECONDS),
+            deadline=int(time.time() + LEGS_TO_VECTORS * self.wait_seconds + SKEW_SECONDS),
         )
 
 

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from lego_core.component import Component
 from lego_core.privacy.fsa1.descriptor import SessionDescriptor
 from lego_core.privacy.fsa1.fixed_point import fraction_bits, from_fixed_point, to_fixed_point
+from lego_core.privacy.fsa1.ledger import SumKey
 from lego_core.privacy.fsa1.limits import SiteLimits
 from lego_core.privacy.fsa1.neighbours import EVERYBODY, circle_size, threshold
 from lego_core.privacy.fsa1.server import ServerSession
@@ -129,7 +130,11 @@ class _Session:
             part = self.described.clipped(self.values[place], patients=self.patients[place])
             sealed = self.server.sealed_for(place)
             masked = self.sites[place].masked(
-                sealed, sharing_sites=sharing, parts=[part], model_sha256=NOTHING
+                sealed,
+                sharing_sites=sharing,
+                parts=[part],
+                model_sha256=NOTHING,
+                received_sha256=NOTHING,
             )
             self.server.take_masked(place, masked)
         self.server.close()
@@ -161,5 +166,5 @@ class _NoLedger:
     def begin(self, sid: bytes, *, stage: str) -> None:
         """Let it pass."""
 
-    def confirm(self, key: tuple[str, str, str], *, sid: bytes, survivors: frozenset[int]) -> None:
+    def confirm(self, key: SumKey, *, sid: bytes, survivors: frozenset[int]) -> None:
         """Let it pass."""

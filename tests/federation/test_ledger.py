@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,18 +10,20 @@ import pytest
 from client.ledger import SiteLedger
 from lego_core.chained_log import ChainedLog
 from lego_core.errors import LogError, SecureSumError
+from lego_core.privacy.fsa1.ledger import SumKey
 
-KEY = ("run", "blood", "0" * 64)
+KEY = SumKey("run", "blood", 1, "0" * 64)
 SID = bytes(32)
 ROOT = Path(__file__).parents[2]
 CONFIRM = """
 import sys
 from pathlib import Path
 from client.ledger import SiteLedger
+from lego_core.privacy.fsa1.ledger import SumKey
 from lego_core.errors import SecureSumError
 try:
     SiteLedger(Path(sys.argv[1])).confirm(
-        ("run", "blood", "0" * 64), sid=bytes(32), survivors=frozenset({1, 2, int(sys.argv[2])})
+        SumKey("run", "blood", 1, "0" * 64), sid=bytes(32), survivors=frozenset({1, 2, int(sys.argv[2])})
     )
 except SecureSumError:
     sys.exit(3)
@@ -30,12 +33,13 @@ WITH_LITTLE_ROOM = """
 import resource, signal, sys
 from pathlib import Path
 from client.ledger import SiteLedger
+from lego_core.privacy.fsa1.ledger import SumKey
 from lego_core.errors import LogError
 ledger = SiteLedger(Path(sys.argv[1]))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 try:
-    ledger.confirm(("run", "slides", "0" * 64), sid=bytes(32), survivors=frozenset({1, 2, 3}))
+    ledger.confirm(SumKey("run", "slides", 1, "0" * 64), sid=bytes(32), survivors=frozenset({1, 2, 3}))
 except LogError as error:
     print(error.public)
 """
@@ -53,7 +57,7 @@ def test_on_a_full_disk_nothing_is_confirmed_and_nothing_is_lost(tmp_path, room)
     assert "'ledger.jsonl' cannot be written (File too large)" in done.stdout
     assert "nothing is done that is not written down first. Make room on the disk" in done.stdout
     assert path.read_bytes() == before
-    SiteLedger(path).confirm(("run", "slides", "0" * 64), sid=SID, survivors=frozenset({1, 2, 3}))
+    SiteLedger(path).confirm(SumKey("run", "slides", 1, "0" * 64), sid=SID, survivors=frozenset({1, 2, 3}))
     assert len(ChainedLog(path).events) == 2
 
 
@@ -78,20 +82,32 @@ def test_no_second_sum_of_the_same_weights_after_a_restart(tmp_path, sid, surviv
         SiteLedger(path).confirm(KEY, sid=sid, survivors=survivors)
 
 
-@pytest.mark.parametrize("place", [0, 1, 2])
-def test_other_weights_groups_and_runs_are_other_sums(tmp_path, place):
+NEXT_ROUND = {"round": 2, "weights_sha256": "1" * 64}
+
+
+@pytest.mark.parametrize("other", [{"run": "another"}, {"group": "slides"}, NEXT_ROUND])
+def test_other_groups_runs_and_rounds_are_other_sums(tmp_path, other):
     ledger = SiteLedger(tmp_path / "ledger.jsonl")
     ledger.confirm(KEY, sid=SID, survivors=frozenset({1, 2, 3}))
-    other = tuple("1" * 64 if at == place else part for at, part in enumerate(KEY))
 
-    ledger.confirm(other, sid=SID, survivors=frozenset({2, 3, 4}))
+    ledger.confirm(replace(KEY, **other), sid=b"\x01" * 32, survivors=frozenset({2, 3, 4}))
+
+
+@pytest.mark.parametrize("name", NEXT_ROUND)
+def test_nearly_the_same_sum_is_no_other(tmp_path, name):
+    """The same weights in another round, or the same round with weights changed by a hair."""
+    ledger = SiteLedger(tmp_path / "ledger.jsonl")
+    ledger.confirm(KEY, sid=SID, survivors=frozenset({1, 2, 3}))
+
+    with pytest.raises(SecureSumError, match="show one site by subtraction"):
+        ledger.confirm(replace(KEY, **{name: NEXT_ROUND[name]}), sid=SID, survivors=frozenset({1, 2}))
 
 
 def test_a_ledger_with_a_changed_byte_confirms_nothing(tmp_path):
     path = tmp_path / "ledger.jsonl"
     ledger = SiteLedger(path)
     for group in ("blood", "slides"):
-        ledger.confirm(("run", group, "0" * 64), sid=SID, survivors=frozenset({1, 2, 3}))
+        ledger.confirm(replace(KEY, group=group), sid=SID, survivors=frozenset({1, 2, 3}))
     path.write_bytes(path.read_bytes().replace(b"blood", b"bloot"))
 
     with pytest.raises(LogError, match="was changed: line 2"):
@@ -105,7 +121,7 @@ def test_two_processes_with_one_ledger_confirm_one_sum(tmp_path):
 
     with pytest.raises(SecureSumError, match="show one site by subtraction"):
         second.confirm(KEY, sid=SID, survivors=frozenset({1, 2, 3, 4}))
-    second.confirm(("run", "slides", "0" * 64), sid=SID, survivors=frozenset({1, 2, 3}))
+    second.confirm(SumKey("run", "slides", 1, "0" * 64), sid=SID, survivors=frozenset({1, 2, 3}))
 
     assert len(ChainedLog(path).events) == 2
 

@@ -20,8 +20,7 @@ class Expected(Component):
 
     Args:
         run: As in `SessionDescriptor`, like all that follow.
-        schema_sha256: Hash of the parts that the plan sums together; this, not a name, is what the
-            ledger goes by.
+        schema_sha256: Hash of the parts that the plan sums together.
     """
 
     run: str

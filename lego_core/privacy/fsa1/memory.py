@@ -32,6 +32,7 @@ class SiteMemory:
         th: The transcript.
         held: Of each site, by place, the shares of its own seed and of its key.
         sharing: Who dealt shares out.
+        received_sha256: Hash of the weights that this site was sent.
         survivors: Whose vectors are in the sum.
     """
 
@@ -41,6 +42,7 @@ class SiteMemory:
     th: bytes = b""
     held: dict[int, tuple[bytes, bytes]] = field(default_factory=dict, repr=False)
     sharing: frozenset[int] = frozenset()
+    received_sha256: str = ""
     survivors: frozenset[int] = frozenset()
 
     @classmethod
@@ -66,6 +68,7 @@ class SiteMemory:
             "th": self.th.hex(),
             "held": _plain({place: first + second for place, (first, second) in self.held.items()}),
             "sharing": sorted(self.sharing),
+            "received_sha256": self.received_sha256,
             "survivors": sorted(self.survivors),
         }
         residues = b"" if masked is None else masked.astype("<u4", copy=False).tobytes()
@@ -89,6 +92,7 @@ class SiteMemory:
                 for place, one in _by_place(kept["held"]).items()
             },
             sharing=frozenset(kept["sharing"]),
+            received_sha256=kept["received_sha256"],
             survivors=frozenset(kept["survivors"]),
         )
 

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Protocol, final, runtime_checkable
+from typing import Any, final
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -23,36 +23,12 @@ from lego_core.privacy.fsa1.keys import (
     transcript,
     unseal,
 )
+from lego_core.privacy.fsa1.ledger import Ledger, SumKey
 from lego_core.privacy.fsa1.masks import Masks, pieces
 from lego_core.privacy.fsa1.memory import MaskedVector, SiteMemory
 from lego_core.privacy.fsa1.neighbours import RoundTable
 from lego_core.privacy.fsa1.vectors import AbstractPart, write_all
 from lego_core.privacy.fsa1.wire import digest, index_bytes, set_bytes, tagged
-
-
-@runtime_checkable
-class Ledger(Protocol):
-    """Where a site notes, for good, what it answered; asked before the answer leaves."""
-
-    def begin(self, sid: bytes, *, stage: str) -> None:
-        """Note that this stage of a session was entered.
-
-        Raises:
-            LegoError: If it was before: a state from before it must not answer anew.
-        """
-
-    def confirm(self, key: tuple[str, str, str], *, sid: bytes, survivors: frozenset[int]) -> None:
-        """Note it on the disk before returning.
-
-        Args:
-            key: Run, hash of the parts that are summed, hash of the weights that were trained on.
-            sid: The session.
-            survivors: Whose sum.
-
-        Raises:
-            LegoError: If another session, or another set, was noted for these weights: two
-                sums of the same vectors would show one site by subtraction.
-        """
 
 
 @final
@@ -112,6 +88,7 @@ class SiteSession:
         sharing_sites: frozenset[int],
         parts: Sequence[AbstractPart],
         model_sha256: str,
+        received_sha256: str,
     ) -> MaskedVector:
         """Hide the vector.
 
@@ -119,7 +96,8 @@ class SiteSession:
             sealed: The pieces that the neighbours sealed for this site, by place.
             sharing_sites: Everybody who dealt shares out.
             parts: What this site adds, end to end.
-            model_sha256: Hash of the weights that this site really trained on.
+            model_sha256: Hash of the weights that all sites are sent; those of this site are among them.
+            received_sha256: Hash of the weights that this site itself was sent.
 
         Raises:
             SecureSumError: If a piece cannot be opened, the weights are not those of the session, the
@@ -127,12 +105,13 @@ class SiteSession:
         """
 
         def request() -> bytes:
-            return digest("masked", _packed(sealed), set_bytes(sharing_sites), model_sha256.encode())
+            hashes = model_sha256.encode(), received_sha256.encode()
+            return digest("masked", _packed(sealed), set_bytes(sharing_sites), *hashes)
 
         return self._answer(
             "masked",
             request,
-            lambda secrets: self._mask(secrets, sealed, sharing_sites, parts, model_sha256),
+            lambda secrets: self._mask(secrets, sealed, sharing_sites, parts, model_sha256, received_sha256),
         )
 
     def confirm(self, sharing_sites: frozenset[int], survivors: frozenset[int]) -> bytes:
@@ -203,6 +182,7 @@ class SiteSession:
         sharing_sites: frozenset[int],
         parts: Sequence[AbstractPart],
         model_sha256: str,
+        received_sha256: str,
     ) -> MaskedVector:
         described = self.described
         if model_sha256 != described.model_sha256:
@@ -224,7 +204,7 @@ class SiteSession:
             if len(plain) != 2 * sharing.SHARE_BYTES:
                 raise _ended(f"the shares of place {place} have {len(plain)} bytes")
             self.memory.held[place] = (plain[: sharing.SHARE_BYTES], plain[sharing.SHARE_BYTES :])
-        self.memory.sharing = sharing_sites
+        self.memory.sharing, self.memory.received_sha256 = sharing_sites, received_sha256
         residues = self._hidden(secrets, parts)
         signed = signed_vector(residues, th=self.memory.th, sharing_sites=sharing_sites)
         return MaskedVector(residues, self.identity.sign(signed))
@@ -260,7 +240,7 @@ class SiteSession:
             raise _ended("of this site's neighbours too few are left to open the sum")
         if not self._table.binds(survivors):
             raise _ended("the survivors are not all bound to one another, and a part could be opened alone")
-        key = (described.run, described.schema_sha256, described.model_sha256)
+        key = SumKey(described.run, described.group, described.round, self.memory.received_sha256)
         self.ledger.confirm(key, sid=self._sid, survivors=survivors)
         self.memory.survivors = survivors
         return self.identity.sign(signed_sets(self.memory.th, sharing_sites, survivors))

@@ -10,11 +10,12 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from lego_core.errors import SecureSumError
 from lego_core.privacy.fsa1.descriptor import SessionDescriptor
 from lego_core.privacy.fsa1.fixed_point import fraction_bits
+from lego_core.privacy.fsa1.ledger import Ledger, SumKey
 from lego_core.privacy.fsa1.limits import Expected
 from lego_core.privacy.fsa1.memory import SiteMemory
 from lego_core.privacy.fsa1.neighbours import threshold
 from lego_core.privacy.fsa1.server import ServerSession
-from lego_core.privacy.fsa1.site import Ledger, SiteSession
+from lego_core.privacy.fsa1.site import SiteSession
 
 HASH = "0" * 64
 IDENTITIES = [Ed25519PrivateKey.generate() for _ in range(70)]
@@ -26,14 +27,14 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self.entered: set[tuple[bytes, str]] = set()
-        self.noted: dict[tuple[str, str, str], tuple[bytes, frozenset[int]]] = {}
+        self.noted: dict[SumKey, tuple[bytes, frozenset[int]]] = {}
 
     def begin(self, sid: bytes, *, stage: str) -> None:
         if (sid, stage) in self.entered:
             raise SecureSumError(f"The ledger knows that '{stage}' was answered.")
         self.entered.add((sid, stage))
 
-    def confirm(self, key: tuple[str, str, str], *, sid: bytes, survivors: frozenset[int]) -> None:
+    def confirm(self, key: SumKey, *, sid: bytes, survivors: frozenset[int]) -> None:
         if self.noted.setdefault(key, (sid, survivors)) != (sid, survivors):
             raise SecureSumError("The ledger holds another sum of these weights.")
 
@@ -66,6 +67,7 @@ class Session:
             "sharing_sites": self.server.sharing_sites,
             "parts": [self.described.clipped(self.values[place], patients=self.patients[place])],
             "model_sha256": HASH,
+            "received_sha256": HASH,
         }
         sealed = changed.pop("sealed", None) or self.server.sealed_for(place)
         return self.sites[place].masked(sealed, **(asked | changed))
