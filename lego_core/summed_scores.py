@@ -14,7 +14,7 @@ from torch import Tensor
 
 from lego_core.errors import ProtocolError
 from lego_core.evaluation import choices_of, methods_of, subsets
-from lego_core.protocol import Offer, ScoreRow, SiteReport
+from lego_core.protocol import Method, Offer, ScoreRow, SiteReport
 from lego_core.sum_forms import SumForm
 
 Patients = Literal["holding", "complete", "validation"]
@@ -38,7 +38,7 @@ class Case:
     with_fused: bool
 
     @property
-    def rows(self) -> list[tuple[str, tuple[str, ...]]]:
+    def rows(self) -> list[tuple[Method, tuple[str, ...]]]:
         """Method and modalities of each row."""
         if self.patients == "validation":
             return list(choices_of(self.modalities, with_fused=self.with_fused))
@@ -73,24 +73,31 @@ class Case:
         return {key: _numbers(there[key]) for key in self.form.numbers}
 
     def from_sums(self, sums: Mapping[str, Tensor]) -> list[ScoreRow]:
-        """What the numbers of several sites come to, as rows of all of them."""
+        """What the numbers of several sites come to, as rows of all of them.
+
+        Raises:
+            ProtocolError: If no faithful numbers come to that.
+        """
         return [
             self._row(method, modalities, sums[_key(method, modalities)]) for method, modalities in self.rows
         ]
 
-    def _row(self, method: str, modalities: tuple[str, ...], summed: Tensor) -> ScoreRow:
+    def _row(self, method: Method, modalities: tuple[str, ...], summed: Tensor) -> ScoreRow:
         count, ranked, pairs = summed[:HEAD].tolist()
         again = summed[HEAD:].reshape(self.bootstrap, 2).tolist()
-        return ScoreRow.model_validate(
-            {
-                "method": method,
-                "modalities": modalities,
-                "patients": "holding" if self.patients == "holding" else "complete",
-                "count": round(count),
-                "value": _share(ranked, pairs),
-                "pairs": max(pairs, 0.0),
-                "resampled": tuple((_share(*one), max(one[1], 0.0)) for one in again),
-            }
+        if count < 0.5:
+            raise ProtocolError(
+                f"The sum of all sites' scores of '{method}' with {list(modalities)} tells of {round(count)} "
+                "patients. A site sent false numbers, and the sum hides which. Look at the sites' own logs."
+            )
+        return ScoreRow(
+            method=method,
+            modalities=modalities,
+            patients="holding" if self.patients == "holding" else "complete",
+            count=round(count),
+            value=_share(ranked, pairs),
+            pairs=max(pairs, 0.0),
+            resampled=tuple((_share(*one), max(one[1], 0.0)) for one in again),
         )
 
 

@@ -87,8 +87,10 @@ class Scoring:
     def unseen(self, office: SumOffice) -> Scored:
         """Read what the sites' scores come to, for patients that enough sites have; no site's own are seen.
 
+        Where there are no such patients, all scores are withheld.
+
         Raises:
-            RunError: If there are no such patients, or every sum stays closed.
+            RunError: If every sum stays closed.
         """
         offered = {
             member.site: [case for case in self._cases(held) if is_offered(case, member.offer)]
@@ -108,13 +110,8 @@ class Scoring:
         asked = [one for one in asked if one.groups]
         forms = {group: case.form for group, case in enough.items()}
         opened, closed = office.add_up(forms, asked, phase="evaluate", round_number=0)
-        if not opened:
-            reason = "; ".join(sorted(set(closed.values()))) or (
-                f"no set of modalities has {office.terms.fewest} sites with enough test patients each (keys "
-                "privacy.min-survivors and evaluation.smallest-count); invite more sites, or make their test "
-                "parts larger."
-            )
-            raise RunError(f"No scores could be summed: {reason}")
+        if closed and not opened:
+            raise RunError(f"No scores could be summed: {'; '.join(sorted(set(closed.values())))}")
         rows: dict[tuple[str, ...], dict[str, list[ScoreRow]]] = {}
         for group, summed in opened.items():
             case = enough[group]
@@ -151,11 +148,11 @@ def _with_withheld(
     to_choose = sum(len(case.rows) for case in withheld if case.patients == "validation")
     to_tell = sum(len(case.rows) for case in withheld if case.patients != "validation")
     reports: Reports = {}
-    for sites in sorted(rows):
+    for sites in sorted(rows) or [()]:
         is_first = not reports
         reports[sites] = SiteReport(
-            scores=tuple(rows[sites]["scores"]),
-            validation=tuple(rows[sites]["validation"]),
+            scores=tuple(rows[sites]["scores"]) if rows else (),
+            validation=tuple(rows[sites]["validation"]) if rows else (),
             withheld=to_tell if is_first else 0,
             validation_withheld=to_choose if is_first else 0,
         )

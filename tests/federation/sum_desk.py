@@ -267,10 +267,12 @@ def another(overheard: Overheard, letter: Letter) -> Message:
     return message
 
 
-def summing_clinics(hospitals: int, changes: str = "", *, kind: str = "secure-sum") -> RunPlan:
+def summing_clinics(
+    hospitals: int, changes: str = "", *, kind: str = "secure-sum", privacy: str = ""
+) -> RunPlan:
     """A plan of one modality whose sites are not waited for long."""
     return clinics_only(
-        f'[privacy]\nkind = "{kind}"\n[participation]\nround-seconds = 0.5\n{changes}',
+        f'[privacy]\nkind = "{kind}"\n{privacy}\n[participation]\nround-seconds = 0.5\n{changes}',
         hospitals=hospitals,
         patients=40 * hospitals,
     )

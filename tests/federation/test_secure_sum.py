@@ -91,7 +91,9 @@ def plans(way: str) -> Callable[[str], RunPlan]:
     }[way]
 
 
-@pytest.fixture(scope="module", params=["everything", "once", "adaptive"])
+@pytest.fixture(
+    scope="module", params=["everything", "once", pytest.param("adaptive", marks=pytest.mark.slow)]
+)
 def both(run: Run, request: pytest.FixtureRequest) -> Both:
     """The same hospitals, once in the open and once unseen."""
     plan = plans(request.param)

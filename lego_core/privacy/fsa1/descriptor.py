@@ -65,7 +65,7 @@ class SessionDescriptor(Component):
     task_sha256: str = Field(pattern=HEX_32)
     roster_sha256: str = Field(pattern=HEX_32)
     nonce: str = Field(pattern=HEX_32)
-    deadline: int
+    deadline: int = Field(ge=0, lt=2**63)
 
     @field_validator("clip")
     @classmethod
