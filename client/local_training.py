@@ -14,7 +14,7 @@ from client.way import Way
 from lego_core.assemble import Ingredients, build_block, build_fuse
 from lego_core.block import LegoBlock
 from lego_core.egress import forms_of, update_contract
-from lego_core.errors import DataError
+from lego_core.errors import DataError, SiteRefusal
 from lego_core.exchangeable import exchanged
 from lego_core.fuse import LegoFuse
 from lego_core.guard import shortened
@@ -42,6 +42,7 @@ from lego_core.update import BlockUpdate, to_named
 
 def block_update(site: Site, question: AskBlockUpdate, state: Mapping[str, Tensor], way: Way) -> Letter:
     """Train one block on the patients who have its modality, or score the weights received."""
+    _check_round(question.round, most=1 if question.to_the_end else site.plan.rounds.rounds)
     agreement = question.agreement
     block = build_block(site.plan, agreement, question.modality)
     block.load_state_dict(dict(state))
@@ -61,6 +62,7 @@ def fuse_update(site: Site, question: AskFuseUpdate, state: Mapping[str, Tensor]
     agreement, fuse = question.agreement, site.plan.fuse
     if fuse is None:
         raise DataError(f"Plan '{site.plan.name}' has no [fuse], and the server asks for a fuse round.")
+    _check_round(question.round, most=fuse.rounds)
     blocks = [build_block(site.plan, agreement, name) for name in question.modalities]
     fused = build_fuse(site.plan, blocks, Ingredients.of_untrained(blocks))
     fused.load_state_dict(dict(state))
@@ -123,12 +125,24 @@ def _answer(
     return way.send(letter, addends, seconds=seconds, spent=spent)
 
 
+def _check_round(number: int, *, most: int) -> None:
+    """Decline rounds beyond the plan: each one more tells more.
+
+    Raises:
+        SiteRefusal: If it is one.
+    """
+    if number > most:
+        raise SiteRefusal(
+            f"This site declines: it is asked for round {number}, and its plan has {most}. Nothing was "
+            "trained or sent. Give server and site the bundle of the same plan."
+        )
+
+
 def _updates(
     model: LegoBlock | LegoFuse, difference: Mapping[str, Tensor], *, patients: int, plan: RunPlan
 ) -> tuple[dict[str, BlockUpdate], bool]:
     """What training taught, part by part, each no longer than the plan allows; and whether any was."""
-    terms = plan.privacy.sum_terms
-    bound = terms.clip_norm if terms else plan.guard.norm_bound or float("inf")
+    bound = plan.update_bound or float("inf")
     updates, were_longer = {}, False
     for part, names in sum_parts(model).items():
         own = {name: difference[name] for name in names}

@@ -9,7 +9,7 @@ from lego_core.component import Component
 from lego_core.encoders import Encoder
 from lego_core.errors import SecureSumError, SiteRefusal
 from lego_core.plan import RunPlan
-from lego_core.privacy import Privacy
+from lego_core.privacy import Privacy, SumTerms
 from lego_core.privacy.fsa1.descriptor import SessionDescriptor
 from lego_core.protocol import AbstractSummable
 from lego_core.records import Cohort
@@ -110,17 +110,23 @@ class SiteRules(Component):
                 "most (key rules.most-rounds). No data was opened. End the run here."
             )
 
-    def check_session(self, described: SessionDescriptor, *, fewest: int) -> None:
-        """Refuse a secure sum that could be opened over too few sites.
+    def check_session(self, described: SessionDescriptor, *, terms: SumTerms) -> None:
+        """Refuse a secure sum that is less safe than the plan says, or that is of too few sites.
 
         Args:
             described: The session, as the server describes it.
-            fewest: What the site's own plan asks for.
+            terms: What the site's own plan asks for.
 
         Raises:
-            SecureSumError: If it could.
+            SecureSumError: If it is.
         """
-        wanted = max(fewest, self.smallest_group)
+        if described.max_corrupt < terms.max_corrupt:
+            raise SecureSumError(
+                f"The site refuses this session of the secure sum: it withstands {described.max_corrupt} "
+                f"corrupt sites, and its plan asks for {terms.max_corrupt} (key max-corrupt). Nothing was "
+                "sent. Give server and site the same bundle."
+            )
+        wanted = max(terms.fewest, self.smallest_group)
         if described.min_survivors < wanted:
             raise SecureSumError(
                 f"The site refuses this session of the secure sum: a sum of {described.min_survivors} sites "

@@ -194,7 +194,7 @@ class SumSeat:
             roster=frozenset(self._site.credentials.keys),
             now=int(time.time()),
         )
-        self._site.file.rules.check_session(described, fewest=terms_of(self._site).fewest)
+        self._site.file.rules.check_session(described, terms=terms_of(self._site))
 
     def _expected(self, question: AbstractSummable, form: SumForm) -> Expected:
         terms = terms_of(self._site)

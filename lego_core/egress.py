@@ -231,8 +231,13 @@ def forms_of(question: AbstractSummable, plan: RunPlan) -> list[SumForm]:
                 with_fused=question.with_fused,
             )
             return [case.form for case in cases]
-        case _:
+        case AskOutcomes():
             return [outcomes_form(plan.task)]
+        case _:
+            raise ProtocolError(
+                f"A question of kind '{question.kind}' asks for numbers, and no contract says which. Nothing "
+                "was sent; add its sums to lego_core/egress.py."
+            )
 
 
 def update_contract(model: LegoBlock | LegoFuse) -> Contract:

@@ -283,11 +283,12 @@ class RunPlan(Component):
 
     @model_validator(mode="after")
     def _check_aggregation_may_see_updates(self) -> "RunPlan":
-        if self.aggregation.needs_individual_updates and not self.privacy.shows_several_updates:
+        needed, shown = self.aggregation.fewest_updates, self.privacy.num_updates_shown
+        if self.aggregation.needs_individual_updates and shown is not None and shown < needed:
             raise ValueError(
-                f"aggregation '{self.aggregation.kind}' must compare updates, and privacy "
-                f"'{self.privacy.kind}' shows one sum of them (keys aggregation.kind and privacy.kind); use "
-                "aggregation 'fedavg', or let sites be summed in buckets (key privacy.buckets, 3 or more)"
+                f"aggregation '{self.aggregation.kind}' must compare {needed} updates, and privacy "
+                f"'{self.privacy.kind}' shows {shown} at most: sums of {shown} groups of sites (keys "
+                "aggregation.kind and buckets of the privacy); use aggregation 'fedavg', or more buckets"
             )
         return self
 
@@ -337,6 +338,12 @@ class RunPlan(Component):
                 "modality out of the hospitals"
             )
         return self
+
+    @property
+    def update_bound(self) -> float | None:
+        """The longest update of a site, per part of a model; None for any."""
+        terms = self.privacy.sum_terms
+        return terms.clip_norm if terms else self.guard.norm_bound
 
     @property
     def expected_sites(self) -> int:

@@ -46,26 +46,30 @@ def agree(
     """
     schemas: dict[str, ModalitySchema] = {}
     members: dict[str, list[Participant]] = {}
+    alone: tuple[str, ...] = ()
     for modality in plan.modalities:
         holders = [one for one in participants if one.holds(modality)]
         trainers = [one for one in holders if one.trains_block(modality, plan)]
         _check_enough(modality, trainers, plan)
-        is_small = _is_small(modality, trainers, plan)
-        if is_small and _stays_local(modality, trainers, plan=plan, exchange=exchange):
-            continue
         schemas[modality] = _agreed_schema(modality, trainers, holders=holders, plan=plan)
         members[modality] = [
             one for one in holders if _fits(one, modality, schemas[modality], plan=plan, exchange=exchange)
         ]
-        _check_enough(modality, [one for one in members[modality] if one in trainers], plan)
+        fit = [one for one in members[modality] if one in trainers]
+        _check_enough(modality, fit, plan)
+        if not _is_small(modality, fit, plan):
+            continue
+        if _stays_local(modality, fit, plan=plan, exchange=exchange):
+            del schemas[modality], members[modality]
+            continue
+        _check_merge_needs_nothing_of(modality, fit, plan)
+        members[modality] = _with_patients_to_normalise(modality, members[modality], exchange=exchange)
+        alone += (modality,)
     if not schemas:
         raise RunError(
             f"Every modality of plan '{plan.name}' stays at its sites, since each has too few of them for a "
             "sum. Invite more sites."
         )
-    alone = tuple(name for name in schemas if _is_small(name, members[name], plan))
-    for modality in alone:
-        members[modality] = _with_patients_to_normalise(modality, members[modality], exchange=exchange)
     return _ask_for_sums(schemas, members, alone=alone, plan=plan, exchange=exchange, office=office)
 
 
@@ -73,6 +77,28 @@ def _is_small(modality: str, members: Sequence[Participant], plan: RunPlan) -> b
     """Whether fewer sites train a modality than a secure sum needs."""
     terms = plan.privacy.sum_terms
     return terms is not None and sum(one.trains_block(modality, plan) for one in members) < terms.fewest
+
+
+def _check_merge_needs_nothing_of(modality: str, trainers: Sequence[Participant], plan: RunPlan) -> None:
+    """Refuse a merge that works with numbers which nobody may see of few sites.
+
+    Raises:
+        RunError: If it does.
+    """
+    wanted = [
+        what
+        for what, needed in (
+            ("Gram matrices (keys merging.heads and merging.trunk)", plan.merging.needs_grams),
+            ("validation scores (key merging.modality-weights)", plan.merging.needs_scores),
+        )
+        if needed
+    ]
+    if wanted:
+        raise RunError(
+            f"Modality '{modality}' is trained by {len(trainers)} sites, too few for a sum, and the merge of "
+            f"plan '{plan.name}' works with {' and '.join(wanted)} of every block, which would show those of "
+            "each site. Invite more sites, or merge by a method that needs none."
+        )
 
 
 def _with_patients_to_normalise(

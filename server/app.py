@@ -23,6 +23,7 @@ def main(grid: Grid, context: Context) -> None:
     exchange = Exchange(grid, RunLog(output / "run.jsonl"))
     office = office_of(plan, exchange, context)
     run = FederatedRun(plan, exchange, vault_of(context), office=office)
+    bundle_key = bundle_key_of(context)
 
     with recorded(run, output):
         blocks = run.train_blocks()  # one global block per modality, over many sites
@@ -32,4 +33,4 @@ def main(grid: Grid, context: Context) -> None:
 
         report, records = make_report(run, results=results), provenance_of(run)
         bundle = ModelBundle(models, plan, run.agreed.agreement, report, records)
-        bundle.save(output / "bundle", key=bundle_key_of(context))
+        bundle.save(output / "bundle", key=bundle_key)

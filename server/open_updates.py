@@ -106,10 +106,11 @@ def _checked(learner: Learner, one: Asked, answer: Answer, *, plan: RunPlan, sco
         raise RunError(f"{sender} sent an update that no patient stands behind.")
     model = learner.model_for(one.member.held(learner.modalities))
     check_tensors(answer.letter, declared(model), sender=sender)
-    if plan.guard.norm_bound is not None:
+    bound = plan.update_bound
+    if bound is not None:
         for part, names in sum_parts(model).items():
             update = _weighted(answer.letter, names)
-            check_norm(update, bound=plan.guard.norm_bound, whose=f"{sender}, part '{part}': its update")
+            check_norm(update, bound=bound, whose=f"{sender}, part '{part}': its update")
     return answer.letter
 
 

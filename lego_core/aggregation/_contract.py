@@ -53,6 +53,11 @@ class AbstractAggregation(Component):
         """Whether the sum over sites is not enough: such a rule excludes a secure sum."""
 
     @property
+    def fewest_updates(self) -> int:
+        """Fewest updates that the rule can compare; a sum counts as one."""
+        return 1
+
+    @property
     @abstractmethod
     def proximal_strength(self) -> float:
         """The mu of the term mu / 2 * |weights - global weights|^2 in each site's loss; 0 for none."""

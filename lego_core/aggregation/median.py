@@ -40,6 +40,11 @@ class Median(AbstractAggregation):
         return True
 
     @property
+    def fewest_updates(self) -> int:
+        """Of two there is no middle."""
+        return FEWEST
+
+    @property
     def proximal_strength(self) -> float:
         """Sites train without a proximal term."""
         return 0.0

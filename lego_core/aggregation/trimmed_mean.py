@@ -47,6 +47,11 @@ class TrimmedMean(AbstractAggregation):
         return True
 
     @property
+    def fewest_updates(self) -> int:
+        """As many as leave one out on either side."""
+        return ceil(1 / self.trim_fraction - ROUNDING)
+
+    @property
     def proximal_strength(self) -> float:
         """Sites train without a proximal term."""
         return 0.0
@@ -62,10 +67,9 @@ class TrimmedMean(AbstractAggregation):
         check_updates(current, updates)
         trimmed = floor(self.trim_fraction * len(updates) + ROUNDING)
         if not trimmed:
-            needed = ceil(1 / self.trim_fraction - ROUNDING)
             raise RunError(
                 f"With {len(updates)} sites and trim-fraction {self.trim_fraction:g} no site would be left "
-                f"out, so nothing would be guarded. Wait for {needed} sites, or raise "
+                f"out, so nothing would be guarded. Wait for {self.fewest_updates} sites, or raise "
                 "aggregation.trim-fraction."
             )
         ordered = torch.stack([update.mean().double() for update in updates]).sort(dim=0).values

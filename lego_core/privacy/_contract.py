@@ -85,7 +85,7 @@ class NoiseTerms(Component):
     """
 
     epsilon: float = Field(gt=0, allow_inf_nan=False)
-    delta: float | None = Field(default=None, gt=0, lt=1)
+    delta: float | None = Field(default=None, gt=0, le=1e-3)
     noise_multiplier: float = Field(gt=0, allow_inf_nan=False)
     clip_norm: float = Field(default=0.01, gt=0, allow_inf_nan=False)
     batch_size: int = Field(ge=1)
@@ -154,9 +154,9 @@ class AbstractPrivacy(Component):
         """What this plan does and does not protect, in whole sentences, for the report."""
 
     @property
-    def shows_several_updates(self) -> bool:
-        """Whether the server has more than one update to compare: each site's, or those of buckets."""
-        return self.sum_terms is None or self.sum_terms.buckets > 1
+    def num_updates_shown(self) -> int | None:
+        """How many updates of a model the server can compare: those of buckets; None for every site's."""
+        return self.sum_terms.buckets if self.sum_terms else None
 
 
 def default_delta(num_patients: int) -> float:

@@ -4,7 +4,7 @@
 `patient-dp`. Opacus does the per-patient gradients; it is imported when training begins.
 """
 
-from lego_core.private_training._self_test import check_per_patient_gradients
+from lego_core.private_training._gradient_check import check_per_patient_gradients
 from lego_core.private_training._trainer import PrivateTrainer, check_private_settings
 
 __all__ = ["PrivateTrainer", "check_per_patient_gradients", "check_private_settings"]

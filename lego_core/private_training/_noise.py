@@ -39,6 +39,6 @@ class Chance:
         return from_numpy(stddev * ndtri(self._uniform(count)).reshape(shape))
 
     def _uniform(self, count: int) -> Float64[np.ndarray, "{count}"]:
-        """Numbers between 0 and 1, neither of which occurs: the middles of 2^53 equal steps."""
+        """Numbers between 0 and 1, neither of which occurs: the middles of 2^52 equal steps."""
         drawn = np.frombuffer(self._entropy(8 * count), dtype=np.uint64)
-        return ((drawn >> np.uint64(11)) + 0.5) * 2.0**-53
+        return ((drawn >> np.uint64(12)) + 0.5) * 2.0**-52  # with one bit more, the last would round to 1

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from lego_core.errors import PlanError
 from lego_core.privacy import NoiseTerms
+from lego_core.private_training._gradient_check import check_per_patient_gradients
 from lego_core.private_training._noise import Chance
 from lego_core.private_training._private_copy import PrivateCopy
-from lego_core.private_training._self_test import check_per_patient_gradients
 from lego_core.records import Cohort
 from lego_core.tasks import Task
 from lego_core.training import (

@@ -26,11 +26,11 @@ def test_a_plan_says_aloud_what_it_claims(plan: AbstractPrivacy) -> None:
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_one_sum_cannot_be_compared_with_anything(plan: AbstractPrivacy) -> None:
-    assert plan.shows_several_updates == (plan.sum_terms is None)
+    assert plan.num_updates_shown == (1 if plan.sum_terms else None)
 
 
 def test_sums_of_buckets_can_be_compared() -> None:
-    assert SecureSum(kind="secure-sum", buckets=3).shows_several_updates
+    assert SecureSum(kind="secure-sum", buckets=3).num_updates_shown == 3
 
 
 @pytest.mark.parametrize("plan", PLANS)

@@ -118,7 +118,7 @@ def test_every_bucket_is_of_three_sites_and_every_site_is_in_one(in_buckets: Reh
     assert set.union(*entered.values()) == set(range(9))
 
 
-def test_seed_phase_and_buckets_go_together(run: Run) -> None:
+def test_a_median_of_too_few_buckets_is_told(run: Run) -> None:
     plan = summing_plan(
         changes="[rounds]\nrounds = 2\nseed-rounds = 1\npaired-sites-train-blocks = true\n"
         "[aggregation]\nkind = 'median'",

@@ -23,7 +23,7 @@ from client.site import read_site_file
 from lego_core.errors import SecureSumError, SiteRefusal
 from lego_core.letters import Letter
 from lego_core.plan import RunPlan
-from lego_core.privacy import PatientDp
+from lego_core.privacy import PatientDp, SumTerms
 from lego_core.privacy.fsa1.descriptor import SessionDescriptor
 from lego_core.protocol import (
     Agreement,
@@ -43,6 +43,7 @@ from lego_core.protocol import (
 )
 from lego_core.records import ModalitySchema
 from lego_core.sum_letters import AskSumConfirmations, AskSumKeys, AskSumOpening, AskSumShares, SumKeys
+from lego_core.tasks import Classification
 from simulations.in_process import FIRST_NODE_ID, InProcessGrid
 
 FUSE = "[fuse]\nrounds = 1\n"
@@ -411,8 +412,8 @@ def test_server_cannot_begin_a_sum_over_fewer_sites_than_the_plan_says(run: Run)
     assert all("a sum of 3 sites could be opened" in reason for reason in keys.declined.values())
 
 
-def described(min_survivors: int) -> SessionDescriptor:
-    return SessionDescriptor.model_construct(min_survivors=min_survivors)
+def described(min_survivors: int, *, max_corrupt: int = 0) -> SessionDescriptor:
+    return SessionDescriptor.model_construct(min_survivors=min_survivors, max_corrupt=max_corrupt)
 
 
 @pytest.mark.parametrize(("plan", "rule"), [(5, 1), (3, 5), (5, 5)])
@@ -420,10 +421,28 @@ def test_session_that_opens_over_fewer_sites_than_plan_or_rules_ask_for_is_refus
     plan: int, rule: int
 ) -> None:
     rules = SiteRules(smallest_group=rule)
-    rules.check_session(described(5), fewest=plan)
+    terms = SumTerms(min_survivors=plan)
+    rules.check_session(described(5), terms=terms)
 
     with pytest.raises(SecureSumError, match=r"a sum of 4 sites could be opened, and .* ask for 5\. Nothing"):
-        rules.check_session(described(4), fewest=plan)
+        rules.check_session(described(4), terms=terms)
+
+
+def test_session_that_withstands_fewer_corrupt_sites_than_the_plan_says_is_refused() -> None:
+    terms = SumTerms(max_corrupt=2)
+    SiteRules().check_session(described(4, max_corrupt=2), terms=terms)
+
+    with pytest.raises(SecureSumError, match=r"it withstands 1 corrupt sites, and its plan asks for 2 \(key"):
+        SiteRules().check_session(described(4, max_corrupt=1), terms=terms)
+
+
+def test_round_beyond_the_plan_is_declined(sites: Path) -> None:
+    agreement = Agreement(schemas={}, task=Classification(classes=("0", "1")))
+    question = AskBlockUpdate(agreement=agreement, modality="clinical", round=3)  # of two
+
+    letter, _ = ask(client_app, sites, letter=question.letter())
+
+    assert "it is asked for round 3, and its plan has 2. Nothing was trained" in Refusal.read(letter).public
 
 
 # ---- rules that cannot be read ----------------------------------------------------------------------------

@@ -239,7 +239,7 @@ class HidingPrivacy:
     """A privacy plan under which only the sum of updates can be read."""
 
     kind = "hiding"
-    shows_several_updates = False
+    num_updates_shown = 1
 
 
 def test_aggregation_that_must_see_updates_is_refused_where_they_are_hidden():
@@ -247,7 +247,7 @@ def test_aggregation_that_must_see_updates_is_refused_where_they_are_hidden():
 
     with pytest.raises(
         ValueError,
-        match=r"^aggregation 'trimmed-mean' must compare updates, and privacy 'hiding' shows one sum of them",
+        match=r"^aggregation 'trimmed-mean' must compare 5 updates, and privacy 'hiding' shows 1 at most",
     ):
         plan._check_aggregation_may_see_updates()
 
