@@ -112,7 +112,7 @@ class PrivacyStudy(AbstractStudy):
             along="privacy",
             conditions=results.conditions,
             panels={
-                results.metric: {**blocks, ENSEMBLE: ENSEMBLE, MERGE: MERGE},
+                results.metric: {**blocks, MERGE: MERGE, ENSEMBLE: ENSEMBLE},  # colours go by place in both
                 "members told from test patients, AUC": attacks,
             },
         )
