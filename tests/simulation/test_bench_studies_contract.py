@@ -104,7 +104,7 @@ def test_the_readme_lists_the_study(name: str) -> None:
     assert f"| `{name}` | {study.question} | `{study.dataset}` |" in README.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", ["absent", "imbalance", "interference", "later", "paired"])
+@pytest.mark.parametrize("name", ["absent", "imbalance", "interference", "later", "paired", "privacy"])
 def test_questions_about_several_modalities_need_several(name: str) -> None:
     with pytest.raises(PlanError, match=r"one modality, .'one'."):
         STUDIES[name].check(["one"])

@@ -19,10 +19,21 @@ from simulations.benchmarks.studies.interference import Interference
 from simulations.benchmarks.studies.later import Later
 from simulations.benchmarks.studies.overlap import Overlap
 from simulations.benchmarks.studies.paired import Paired
+from simulations.benchmarks.studies.privacy import PrivacyStudy
 from simulations.benchmarks.studies.start import Start
 
 Study = Annotated[
-    DomainStudy | Start | Overlap | Absent | Imbalance | Later | Growth | Paired | Interference | Hospitals,
+    DomainStudy
+    | Start
+    | Overlap
+    | Absent
+    | Imbalance
+    | Later
+    | Growth
+    | Paired
+    | Interference
+    | Hospitals
+    | PrivacyStudy,
     Field(discriminator="kind"),
 ]
 
@@ -39,6 +50,7 @@ STUDIES: dict[str, AbstractStudy] = {
         Paired(),
         Interference(),
         Hospitals(),
+        PrivacyStudy(),
     )
 }
 
@@ -58,6 +70,7 @@ __all__ = [
     "Measured",
     "Overlap",
     "Paired",
+    "PrivacyStudy",
     "Start",
     "Steps",
     "Study",

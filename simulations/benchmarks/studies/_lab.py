@@ -56,7 +56,11 @@ class Lab:
 
     def with_latent(self, latent: LatentContract) -> "Lab":
         """The same trial under another latent contract."""
-        return replace(self, plan=self.plan.model_copy(update={"latent": latent}))
+        return self.with_plan(self.plan.model_copy(update={"latent": latent}))
+
+    def with_plan(self, plan: RunPlan) -> "Lab":
+        """The same trial under another plan for the same task."""
+        return replace(self, plan=plan)
 
     def dealt(self, part: Cohort, modality: str) -> Cohort:
         """The patients of a part whose one modality is this one, if each contributes one only."""
