@@ -144,7 +144,7 @@ class SiteRules(Component):
                 f"the run has privacy '{asked}' and this site accepts {list(self.privacy)} (key "
                 "rules.privacy)"
             )
-        epsilon = plan.privacy.to_plain().get("epsilon")
+        epsilon = plan.privacy.noise_alone.epsilon if plan.privacy.noise_alone else None
         if self.epsilon is not None and epsilon is not None and epsilon > self.epsilon:
             yield (
                 f"the run spends epsilon {epsilon:g} and this site accepts {self.epsilon:g} (key "

@@ -11,7 +11,8 @@ from client.site import Site
 from client.sums import Addend, SumSeat
 from lego_core.errors import SiteRefusal
 from lego_core.letters import Letter
-from lego_core.protocol import AbstractSummable, AskBlockUpdate
+from lego_core.protocol import AbstractSummable
+from lego_core.run_sums import travels_alone
 from lego_core.sum_forms import SumForm
 from lego_core.sum_letters import Spent
 
@@ -110,7 +111,7 @@ def way_of(site: Site, context: Context, question: AbstractSummable) -> Way:
     unseen = site.plan.privacy.sum_terms is not None
     if unseen and question.sums:
         return Summed(SumSeat(site, context), question)
-    if not question.sums and (not unseen or _has_noise_of_its_own(site, question)):
+    if not question.sums and (not unseen or travels_alone(question, site.plan.privacy)):
         return InTheOpen()
     asked, planned = ("numbers in the open", "secure sums") if unseen else ("a secure sum", "none")
     raise SiteRefusal(
@@ -118,12 +119,3 @@ def way_of(site: Site, context: Context, question: AbstractSummable) -> Way:
         f"'{site.plan.privacy.kind}' prescribes {planned}. Nothing was sent. Give server and site the bundle "
         "of the same plan."
     )
-
-
-def _has_noise_of_its_own(site: Site, question: AbstractSummable) -> bool:
-    """Whether the answer is an update of a model that too few sites train for a sum, with noise in it.
-
-    A server that claims so of any other model gets no more than that.
-    """
-    is_training = isinstance(question, AskBlockUpdate) and not question.score_only
-    return is_training and site.plan.privacy.small_groups == "patient-dp"

@@ -39,7 +39,14 @@ from lego_core.protocol import (
     Statistics,
     Update,
 )
-from lego_core.run_sums import grams_form, outcomes_form, score_form, statistics_form, update_forms
+from lego_core.run_sums import (
+    grams_form,
+    outcomes_form,
+    score_form,
+    statistics_form,
+    travels_alone,
+    update_forms,
+)
 from lego_core.statistics import FeatureStatistics
 from lego_core.sum_forms import SumForm
 from lego_core.sum_letters import (
@@ -171,7 +178,8 @@ def contract_of(letter: Letter, read_plan: Callable[[], RunPlan]) -> Contract:
     if type(question) in WITHOUT_NUMBERS:
         return Contract(WITHOUT_NUMBERS[type(question)].kind)
     plan = read_plan()
-    if isinstance(question, AbstractSummable) and plan.privacy.sum_terms is not None:
+    sums = plan.privacy.sum_terms is not None
+    if sums and isinstance(question, AbstractSummable) and not travels_alone(question, plan.privacy):
         forms = {form.group: form for form in forms_of(question, plan)}
         vectors = {
             one.session: (torch.Size([forms[group].dim]), torch.int32)

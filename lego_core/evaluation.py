@@ -9,21 +9,20 @@ inside each site, with the same resamples for every method, so that differences 
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import KW_ONLY, dataclass
-from itertools import combinations
 from typing import Literal
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lego_core._groups_to_score import groups_to_chart, groups_to_score, outcomes_of, subsets
 from lego_core._pooling import EvaluationReport, Gain, PairMerge, PooledScore, pool
 from lego_core.block import LegoBlock
 from lego_core.fuse import LegoFuse
 from lego_core.merge import LegoMerge
 from lego_core.protocol import ChartRow, Method, ScoreRow, SiteReport
 from lego_core.records import Batch, Cohort
-from lego_core.small_cells import SMALLEST_GROUP, is_small, shown_groups
+from lego_core.small_cells import SMALLEST_GROUP
 from lego_core.statistics import training_outcomes
 from lego_core.tasks import Score, Task
 from lego_core.training import Device, choose_device, predict_logits
@@ -132,7 +131,7 @@ def evaluate(
     enough_for_charts = max(smallest_count, SMALLEST_GROUP)
     held = [name for name in model.merged.modalities if name in cohort.schemas]
     open_groups = groups_to_score(test, held, smallest=smallest_count)
-    charted = _groups_to_chart(test, held, open_groups, task=task, smallest=enough_for_charts)
+    charted = groups_to_chart(test, held, open_groups, task=task, smallest=enough_for_charts)
     for patients, subset in _cases(cohort, model.merged.modalities, all_modalities):
         of_group = tuple(held) if patients == "complete" else subset
         group = test.holding(*of_group)
@@ -145,7 +144,7 @@ def evaluate(
             scores.append(row)
             if of_group in charted and _worth_a_chart(subset, held):
                 details = task.details(
-                    predictions, _outcomes(group), reference=reference, smallest=enough_for_charts
+                    predictions, outcomes_of(group), reference=reference, smallest=enough_for_charts
                 )
                 about = row.model_dump(include={"method", "modalities", "patients", "count"})
                 charts.append(ChartRow.model_validate({**about, "details": details}))
@@ -159,65 +158,6 @@ def evaluate(
         validation=tuple(scorer.score(method, complete, seen)[0] for method, seen in wanted if enough),
         validation_withheld=0 if enough else len(wanted),
     )
-
-
-def groups_to_score(cohort: Cohort, modalities: Sequence[str], *, smallest: int) -> list[tuple[str, ...]]:
-    """The sets of modalities whose holders may be counted and scored, without telling of too few.
-
-    Those who hold all come first, then those who hold single modalities.
-
-    Args:
-        cohort: Patients of one part.
-        modalities: Those in question.
-        smallest: Fewest patients.
-    """
-    names = tuple(modalities)
-    groups = list(dict.fromkeys([names, *subsets(names)])) if names else []
-    held = np.array(
-        [[name in record.modalities for name in names] for record in cohort.records], dtype=bool
-    ).reshape(len(cohort), len(names))
-    columns = [[names.index(name) for name in group] for group in groups]
-    answers = shown_groups(held, columns, smallest=smallest)
-    return [group for group, is_shown in zip(groups, answers, strict=True) if is_shown]
-
-
-def _groups_to_chart(
-    test: Cohort, held: Sequence[str], groups: Sequence[tuple[str, ...]], *, task: Task, smallest: int
-) -> list[tuple[str, ...]]:
-    """Those groups whose charts, held against one another, count no few events, classes or labels."""
-    charted: list[tuple[str, ...]] = []
-    for group in groups:
-        if len(group) not in {1, len(held)}:
-            continue
-        between = [_without(test, outer, inner) for outer, inner in _nested(group, charted)]
-        counts = [(len(one), task.count_outcomes(_outcomes(one)).counts) for one in between if len(one)]
-        cells = [int(n) for size, seen in counts for n in (*seen, *(size - seen))]
-        if not any(is_small(count, smallest) for count in cells):
-            charted.append(group)
-    return charted
-
-
-def _nested(
-    group: tuple[str, ...], others: Sequence[tuple[str, ...]]
-) -> Iterable[tuple[tuple[str, ...], tuple[str, ...]]]:
-    """The larger and the smaller of every two groups of patients of which one lies in the other."""
-    for other in others:
-        if set(group) < set(other):
-            yield group, other
-        elif set(other) < set(group):
-            yield other, group
-
-
-def _without(cohort: Cohort, outer: Sequence[str], inner: Sequence[str]) -> Cohort:
-    """Those who hold the modalities of the larger group and not all of the smaller one's."""
-    held = cohort.holding(*outer)
-    return held.keep(one for one in held.records if not set(inner) <= one.modalities.keys())
-
-
-def subsets(modalities: Sequence[str]) -> list[tuple[str, ...]]:
-    """All non-empty subsets, small ones first, in the order of the modalities."""
-    sizes = range(1, len(modalities) + 1)
-    return [chosen for size in sizes for chosen in combinations(modalities, size)]
 
 
 def methods_of(modalities: Sequence[str], *, with_fused: bool) -> list[Method]:
@@ -256,10 +196,6 @@ def _seed_at(site: str, seed: int) -> int:
     return int.from_bytes(hashlib.sha256(f"resamples/{seed}/{site}".encode()).digest()[:8])
 
 
-def _outcomes(cohort: Cohort) -> Tensor:
-    return torch.tensor([record.outcome.values for record in cohort.records]).float()
-
-
 @dataclass(frozen=True)
 class _Scorer:
     """Score one model on one group of patients, with the same resamples for every model."""
@@ -280,7 +216,7 @@ class _Scorer:
         patients: Literal["complete", "holding"] = "complete",
     ) -> tuple[ScoreRow, Float[Tensor, "B Q"]]:
         """The score, and the predictions behind it."""
-        predictions, outcomes = self._predict(method, group.only(*subset)), _outcomes(group)
+        predictions, outcomes = self._predict(method, group.only(*subset)), outcomes_of(group)
         score = self.task.score(predictions, outcomes)
         again = [self.task.score(predictions[rows], outcomes[rows]) for rows in self._resamples(len(group))]
         row = ScoreRow(

@@ -8,7 +8,8 @@ from lego_core.block import LegoBlock
 from lego_core.exchangeable import exchanged, parts
 from lego_core.fuse import LegoFuse
 from lego_core.gram import GramStatistics
-from lego_core.protocol import Progress
+from lego_core.privacy import Privacy
+from lego_core.protocol import AbstractSummable, AskBlockUpdate, Progress
 from lego_core.records import ModalitySchema
 from lego_core.statistics import FeatureStatistics
 from lego_core.sum_forms import SumForm
@@ -74,3 +75,12 @@ def part_groups(model: LegoBlock | LegoFuse) -> dict[str, str]:
     """Name of the sum that each part goes into."""
     family = "blocks" if isinstance(model, LegoBlock) else "fused"
     return {part: f"{family}/{part}" for part in sum_parts(model)}
+
+
+def travels_alone(question: AbstractSummable, privacy: Privacy) -> bool:
+    """Whether the answer is an update of a model that too few sites train for a sum, with noise in it.
+
+    A server that claims so of any other model gets no more than that.
+    """
+    is_training = isinstance(question, AskBlockUpdate) and not question.score_only
+    return is_training and not question.sums and privacy.small_groups == "patient-dp"

@@ -47,10 +47,12 @@ class Opened:
     Args:
         numbers: What it holds.
         sites: Names of the sites in it.
+        sha256: Hash of its words, where it was summed unseen.
     """
 
     numbers: SummedNumbers
     sites: tuple[str, ...]
+    sha256: str = ""
 
 
 class Office(Protocol):

@@ -4,6 +4,7 @@ A site is asked once per leg for all of its sums. Whoever is absent or answers w
 by name; where too few are left, that sum stays closed and the others go on.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import TypeVar, final
 
@@ -217,7 +218,7 @@ class SumAttempt:
                 words, there = session.open(shares[group]), session.survivors
                 numbers = self._forms[group].read(session.described, words, num_sites=len(there))
                 sites = tuple(session.described.participants[place - 1] for place in sorted(there))
-                opened[group] = Opened(numbers, sites)
+                opened[group] = Opened(numbers, sites, hashlib.sha256(words.tobytes()).hexdigest())
 
             self._sums.step(group, read)
         return opened

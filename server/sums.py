@@ -6,7 +6,7 @@ Many sums run side by side, each over the sites that contribute to just this one
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import final
 
 from lego_core.privacy import SumTerms
@@ -37,6 +37,7 @@ class SumOffice:
         roster_sha256: Hash of the roster that names them.
         run: What sessions call the run.
         wait_seconds: How long to wait for the answers of a leg.
+        last_sites: The sites in each sum when it was last opened.
     """
 
     exchange: Exchange
@@ -45,6 +46,7 @@ class SumOffice:
     roster_sha256: str
     run: str
     wait_seconds: float
+    last_sites: dict[str, frozenset[str]] = field(default_factory=dict)
 
     def add_up(
         self, forms: Mapping[str, SumForm], asked: Sequence[Asked], *, phase: Phase, round_number: int = 0
@@ -75,12 +77,28 @@ class SumOffice:
                 sessions, forms, asked, exchange=self.exchange, wait_seconds=self.wait_seconds,
                 phase=phase, round_number=round_number,
             )  # fmt: skip
-            opened |= attempt.run()
+            newly = attempt.run()
+            self._note(newly, phase=phase, round_number=round_number)
+            opened |= newly
             closed |= attempt.closed
             wanted = attempt.closed.keys() - attempt.confirmed
             if not wanted:
                 break
         return opened, {group: reason for group, reason in closed.items() if group not in opened}
+
+    def _note(self, opened: Mapping[str, Opened], *, phase: Phase, round_number: int) -> None:
+        """Write down whose sums were opened, and where one site came or went since the last round.
+
+        The updates of two rounds are much alike, so that the difference of two such sums is nearly
+        this site's own.
+        """
+        for group, one in opened.items():
+            about = {"phase": phase, "round": round_number, "sum": group}
+            self.exchange.log.write("sum-opened", {**about, "sites": one.sites, "sha256": one.sha256})
+            before, now = self.last_sites.get(group), frozenset(one.sites)
+            if before is not None and len(before ^ now) == 1:
+                self.exchange.log.write("sum-differs-by-one", {**about, "site": min(before ^ now)})
+            self.last_sites[group] = now
 
     def describe(
         self, form: SumForm, asked: Sequence[Asked], *, round_number: int, attempt: int

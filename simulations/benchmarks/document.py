@@ -123,8 +123,8 @@ def _study(source: Path, folder: Path) -> Iterator[str]:
 
 def without_paths(text: str) -> str:
     """Commands as anyone would give them: data in DIR, results where they go by default."""
-    text = re.sub(r" --output \S+", "", text.removesuffix("\n") + "\n")
-    return re.sub(r"--data \S+", "--data DIR", text).removesuffix("\n")
+    text = re.sub(r" --output [^\s`]+", "", text.removesuffix("\n") + "\n")
+    return re.sub(r"--data [^\s`]+", "--data DIR", text).removesuffix("\n")
 
 
 def _head(*headings: str) -> tuple[str, str]:

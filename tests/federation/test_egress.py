@@ -297,7 +297,7 @@ def test_door_alone_stops_what_the_training_let_through(run: Run, monkeypatch: p
     def careless(model: Any) -> Contract:
         return Contract(Update.kind, may_lack=True)
 
-    monkeypatch.setattr("client.answers.update_contract", careless)
+    monkeypatch.setattr("client.local_training.update_contract", careless)
     monkeypatch.setattr(Contract, "check", _unless_made_by(careless))
 
     ended = run(leaky_plan("Appears"))

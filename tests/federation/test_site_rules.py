@@ -23,6 +23,7 @@ from client.site import read_site_file
 from lego_core.errors import SecureSumError, SiteRefusal
 from lego_core.letters import Letter
 from lego_core.plan import RunPlan
+from lego_core.privacy import PatientDp
 from lego_core.privacy.fsa1.descriptor import SessionDescriptor
 from lego_core.protocol import (
     Agreement,
@@ -204,9 +205,8 @@ def test_changed_plan_is_no_longer_the_approved_one(sites: Path) -> None:
 
 
 def with_budget(plan: RunPlan, epsilon: float) -> RunPlan:
-    """The plan as if its privacy had a budget, whatever kind that is."""
-    privacy = plan.privacy.model_copy()
-    object.__setattr__(privacy, "to_plain", lambda: {"kind": privacy.kind, "epsilon": epsilon})
+    """The same plan with noise in the training."""
+    privacy = PatientDp(kind="patient-dp", epsilon=epsilon, noise_multiplier=1, batch_size=8, steps=3)
     return plan.model_copy(update={"privacy": privacy})
 
 

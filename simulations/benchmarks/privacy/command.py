@@ -18,6 +18,8 @@ EPSILONS = (8.0, 3.0)
 NOTES = (
     "A value at chance means that these attacks found nothing; it does not prove that there is nothing.",
     "Of forty attacks at chance one is expected to look better than chance: intervals hold 95 %.",
+    "Intervals speak of other patients, not of other trainings: with few models, as in a quick look, the "
+    "likelihood ratio varies more than they say.",
     "A secure sum hides the update of each site. It does not change the model, so whoever holds the model "
     "finds as many members as without it.",
     "Updates are read with dropout off, which a plan may wish; with dropout some values stay hidden. What is "

@@ -1,6 +1,6 @@
 """`patient-dp` as an attacker meets it: noise in the training itself, and an epsilon that is claimed."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 import numpy as np
@@ -55,7 +55,7 @@ class NoisedAtTheSite(AbstractProtection):
         privacy = _privacy(self.noise_multiplier, len_site=len(cohort), settings=settings)
         trainer = PrivateTrainer(
             block, task=task, settings=settings, privacy=privacy, device="cpu",
-            entropy=np.random.default_rng(seed).bytes,
+            entropy=_entropy(block.modality, seed),
         )  # fmt: skip
         trainer.fit(cohort, seed=seed)
 
@@ -68,6 +68,11 @@ class NoisedAtTheSite(AbstractProtection):
         delta, rate, steps = _dose(course)
         spent = epsilon_of([NoisySteps(self.noise_multiplier, rate, steps)], delta=delta)
         return Guarantee(spent.value, delta)
+
+
+def _entropy(modality: str, seed: int) -> Callable[[int], bytes]:
+    """Random bytes that can be repeated; no two blocks share them, or their noise could be subtracted."""
+    return np.random.default_rng([seed, *modality.encode()]).bytes
 
 
 def _dose(course: Course) -> tuple[float, float, int]:

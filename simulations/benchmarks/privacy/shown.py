@@ -67,7 +67,7 @@ def draw(results: PrivacyResults, path: Path) -> None:
     """Write three pictures side by side: membership, inversion, epsilon."""
     with mpl.rc_context({"svg.hashsalt": results.dataset, "font.size": 8}):
         figure = Figure(figsize=(13, 5.2), layout="constrained")
-        membership, inversion, epsilon = figure.subplots(1, 3)
+        membership, inversion, epsilon = figure.subplots(1, 3, width_ratios=(1, 1, 1.3))
         plans = list(dict.fromkeys(row.plan for row in results.rows))
         colours: dict[str, str] = dict(zip(plans, COLOURS, strict=False))
         _intervals(membership, [row for row in results.rows if row.measure == "AUC"], colours)
@@ -117,7 +117,7 @@ def _epsilons(axes: Axes, rows: Sequence[Examined], colours: dict[str, str]) -> 
             axes.plot([row.claimed], [place], "|", color="black", markersize=16)
     axes.set_yticks(range(len(rows)), [row.plan for row in rows])
     axes.invert_yaxis()
-    axes.set_title("Epsilon: at least (bar), claimed (line)", loc="left")
+    axes.set_title("Epsilon: least (bar), claimed (line)", loc="left")
     _plain(axes)
 
 

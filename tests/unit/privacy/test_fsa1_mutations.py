@@ -1,6 +1,5 @@
 """Every check that protects a site, taken away one at a time: some test must fail for it."""
 
-import ast
 import os
 import shutil
 import subprocess
@@ -8,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from mutants import checks, without
 
 ROOT = Path(__file__).parents[3]
 FSA1 = Path("lego_core/privacy/fsa1")
@@ -24,29 +24,9 @@ GUARDED = (
     "neighbours.py",
     "server.py",
 )
-
-
-def checks(file):
-    """Lines of the conditions that end in a refusal."""
-    tree = ast.parse((ROOT / FSA1 / file).read_text(encoding="utf-8"))
-    return [
-        node.test.lineno
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
-    ]
-
-
-def without(source, line):
-    """The source with one condition that never holds."""
-
-    class Blind(ast.NodeTransformer):
-        def visit_If(self, node):
-            self.generic_visit(node)
-            if node.test.lineno == line:
-                node.test = ast.Constant(False)
-            return node
-
-    return ast.unparse(Blind().visit(ast.parse(source)))
+CHECKS = [
+    (file, line) for file in GUARDED for line in checks((ROOT / FSA1 / file).read_text(encoding="utf-8"))
+]
 
 
 def passes(folder):
@@ -76,7 +56,7 @@ def test_with_all_checks_the_tests_pass(copy):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("file", "line"), [(file, line) for file in GUARDED for line in checks(file)])
+@pytest.mark.parametrize(("file", "line"), CHECKS)
 def test_a_check_taken_away_is_missed(file, line, copy):
     target = copy / FSA1 / file
     source = target.read_text(encoding="utf-8")
