@@ -78,9 +78,26 @@ class Case:
         Raises:
             ProtocolError: If no faithful numbers come to that.
         """
-        return [
+        rows = [
             self._row(method, modalities, sums[_key(method, modalities)]) for method, modalities in self.rows
         ]
+        return rows + [rows[at].model_copy(update={"patients": "holding"}) for at in self._said_twice]
+
+    @property
+    def num_scores(self) -> int:
+        """How many rows `from_sums` gives."""
+        return len(self.rows) + len(self._said_twice)
+
+    @property
+    def _said_twice(self) -> list[int]:
+        """Which rows are also those of who holds these modalities: where they are all, it is the same people.
+
+        They are summed once. Of two sums of the same numbers, over sites that differ by one, their
+        difference would be this site's.
+        """
+        if self.patients != "complete":
+            return []
+        return [at for at, (_, modalities) in enumerate(self.rows) if modalities == self.modalities]
 
     def _row(self, method: Method, modalities: tuple[str, ...], summed: Tensor) -> ScoreRow:
         count, ranked, pairs = summed[:HEAD].tolist()
@@ -112,7 +129,7 @@ def all_cases(every: Sequence[str], held: Iterable[str], *, bootstrap: int, with
     """
     here, whole = set(held), tuple(every)
     cases: list[tuple[Patients, tuple[str, ...]]] = [
-        ("holding", one) for one in subsets(every) if set(one) <= here
+        ("holding", one) for one in subsets(every) if set(one) <= here and one != whole
     ]
     if set(whole) <= here:
         cases.append(("complete", whole))

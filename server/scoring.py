@@ -145,8 +145,8 @@ def _with_withheld(
     rows: Mapping[tuple[str, ...], Mapping[str, list[ScoreRow]]], withheld: Sequence[Case]
 ) -> Reports:
     """One report for each group of sites; what no group could score is counted in the first."""
-    to_choose = sum(len(case.rows) for case in withheld if case.patients == "validation")
-    to_tell = sum(len(case.rows) for case in withheld if case.patients != "validation")
+    to_choose = sum(case.num_scores for case in withheld if case.patients == "validation")
+    to_tell = sum(case.num_scores for case in withheld if case.patients != "validation")
     reports: Reports = {}
     for sites in sorted(rows) or [()]:
         is_first = not reports

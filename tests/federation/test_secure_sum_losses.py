@@ -29,6 +29,8 @@ from lego_core.sum_letters import (
 ROUND_ERROR = 2.0**-20 * SumTerms().clip_norm
 STAGES = (AskSumKeys, AskSumShares, AskBlockUpdate, AskSumConfirmations, AskSumOpening)
 BEFORE_VECTORS, AFTER_VECTORS = STAGES[:3], STAGES[3:]
+OFTEN = (AskBlockUpdate, AskSumConfirmations)  # the other stages are for the slow tests, where a run is long
+ALL_STAGES = [pytest.param(one, marks=[] if one in OFTEN else [pytest.mark.slow]) for one in STAGES]
 LOST, LOST_NAME = 1, "clinic-2"
 
 
@@ -133,7 +135,7 @@ def test_a_lost_site_is_not_asked_again_in_that_sum(five: dict[str, Consortium])
 # ---- three sites: the sum stays closed -------------------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=STAGES, ids=lambda stage: stage.kind)
+@pytest.fixture(scope="module", params=ALL_STAGES, ids=lambda stage: stage.kind)
 def ended(run: Run, request: pytest.FixtureRequest) -> tuple[type[AbstractMessage], Rehearsal]:
     """A run of three sites, one of which is lost in the second round for good."""
     return request.param, run(summing_clinics(3, "[rounds]\nrounds = 3"), Loss(request.param, round_number=2))
@@ -300,7 +302,7 @@ def test_a_site_that_lost_its_state_is_absent_and_the_others_go_on(
     assert_nobody_is_shown(desk)
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ALL_STAGES)
 def test_a_state_that_was_put_back_answers_nothing_a_second_time(
     three: Consortium, stage: type[AbstractMessage]
 ) -> None:
@@ -333,7 +335,7 @@ class KilledError(BaseException):
     """The server's process ends, wherever it is."""
 
 
-@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("stage", ALL_STAGES)
 def test_after_a_server_was_killed_another_run_goes_well(
     three: Consortium, stage: type[AbstractMessage]
 ) -> None:
