@@ -302,16 +302,16 @@ def block_question(ended: Rehearsal, **changes: Any) -> Letter:
 
 
 def test_rounds_beyond_the_most_are_declined_whatever_the_plan_said(ended: Rehearsal, sites: Path) -> None:
-    set_rules(sites, {"most-rounds": 2})
+    set_rules(sites, {"most-rounds": 3})  # two of blocks, one of the fused model
     second, _ = ask(client_app, sites, letter=block_question(ended, round=2))
     last_score, _ = ask(client_app, sites, letter=block_question(ended, round=2, score_only=True))
     take_the_data_away(sites)
 
-    said = refused(sites, block_question(ended, round=3))
+    said = refused(sites, block_question(ended, round=4))
 
     assert second.kind == Update.kind
     assert last_score.kind == Progress.kind
-    assert said.startswith("This site declines: it is asked for round 3 and takes part in 2 at most")
+    assert said.startswith("This site declines: it is asked for round 4 and takes part in 3 at most")
 
 
 def test_one_shot_is_one_round() -> None:
