@@ -20,7 +20,7 @@ from lego_core.fuse import LegoFuse
 from lego_core.guard import shortened
 from lego_core.letters import Letter
 from lego_core.plan import RunPlan
-from lego_core.private_training import PrivateTrainer, check_per_patient_gradients
+from lego_core.private_training import PrivateTrainer
 from lego_core.protocol import (
     AskBlockUpdate,
     AskFuseUpdate,
@@ -105,7 +105,6 @@ def _answer(
     losses: tuple[float, ...] = ()
     spent = None
     if noise:
-        check_per_patient_gradients(model, train, task=task)  # what cannot be trained so costs nothing
         spent = pay(site, noise, train, purpose=_purpose(site, model, question.round))
         PrivateTrainer(model, privacy=noise, **about).fit(train, seed=seed)
     else:
@@ -122,7 +121,7 @@ def _answer(
         Addend(form, numbers if form.numbers else {}, updates[part])
         for part, form in update_forms(model).items()
     ]
-    return way.send(letter, addends, seconds=seconds, spent=spent)
+    return way.send(letter, addends, spent=spent)
 
 
 def _check_round(number: int, *, most: int) -> None:

@@ -148,7 +148,6 @@ class SumSeat:
         question: AbstractSummable,
         addends: Sequence[Addend],
         *,
-        seconds: float = 0.0,
         spent: Spent | None = None,
     ) -> Letter:
         """Hide the vectors of all sums that the question invites to; what goes into no sum stays here."""
@@ -175,7 +174,6 @@ class SumSeat:
         return MaskedVectors(
             signatures={sid[group]: vector.signature for group, vector in vectors.items()},
             declined={sid[group]: reason for group, reason in declined.items()},
-            seconds=seconds,
             spent=spent,
         ).letter({sid[group]: _as_tensor(vector.residues) for group, vector in vectors.items()})
 

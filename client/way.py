@@ -42,7 +42,6 @@ class Way(Protocol):
         letter: Letter,
         addends: Sequence[Addend],
         *,
-        seconds: float = 0.0,
         spent: Spent | None = None,
     ) -> Letter:
         """Give what leaves the site.
@@ -50,7 +49,6 @@ class Way(Protocol):
         Args:
             letter: The answer as it would travel in the open.
             addends: The same numbers, as they go into sums.
-            seconds: How long the site computed.
             spent: What its private training has cost.
         """
         ...
@@ -70,7 +68,6 @@ class InTheOpen:
         letter: Letter,
         addends: Sequence[Addend],  # noqa: ARG002 - the letter holds the same
         *,
-        seconds: float = 0.0,  # noqa: ARG002
         spent: Spent | None = None,  # noqa: ARG002
     ) -> Letter:
         """The letter itself."""
@@ -95,11 +92,10 @@ class Summed:
         letter: Letter,  # noqa: ARG002 - it stays here
         addends: Sequence[Addend],
         *,
-        seconds: float = 0.0,
         spent: Spent | None = None,
     ) -> Letter:
         """Masked vectors."""
-        return self.seat.mask(self.question, addends, seconds=seconds, spent=spent)
+        return self.seat.mask(self.question, addends, spent=spent)
 
 
 def way_of(site: Site, context: Context, question: AbstractSummable) -> Way:

@@ -119,17 +119,16 @@ class MaskedVectors(AbstractSumAnswer):
 
     Reveals to the server: nothing, until the masks are taken off the sum of at least three sites;
     then this sum, which is all that the letters of the plan's other kinds say (see there), over all
-    sites together; and how long the site computed.
+    sites together; and what the site's private training has cost, from which its number of training
+    patients nearly follows.
 
     Args:
         signatures: Of the site, by session.
-        seconds: How long it computed.
         spent: What the site's private training has cost, if there is any.
     """
 
     kind: ClassVar[str] = "masked-vectors"
     signatures: dict[Sid, bytes]
-    seconds: float = Field(default=0.0, ge=0)
     spent: Spent | None = None
 
 

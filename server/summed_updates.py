@@ -1,7 +1,7 @@
 """Updates that nobody sees but as a sum over sites."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from random import SystemRandom
 from typing import final
 
@@ -33,14 +33,20 @@ class SummedUpdates:
     Args:
         questions: What sites are asked.
         office: Who adds their answers up.
+        drawn: Which sites are summed together, by learner; the same in every round, since buckets
+            that change could be solved for single sites.
     """
 
     questions: TrainingQuestions
     office: SumOffice
+    drawn: dict[str, list["_Bucket"]] = field(default_factory=dict)
 
     def train(self, learners: Sequence[Learner], *, number: int) -> dict[str, Gathered]:
         """As `Collector.train`; a part that too few sites hold stays as it is."""
-        drawn = {learner.name: self._draw(learner) for learner in learners}
+        drawn = self.drawn
+        for learner in learners:
+            if learner.name not in drawn:
+                drawn[learner.name] = self._draw(learner)
         asked = [
             replace(
                 self.questions.ask(learner, site, number=number, score_only=False),
@@ -49,7 +55,7 @@ class SummedUpdates:
             for learner in learners
             for site in learner.members
         ]
-        forms = {one.name: one.form for own in drawn.values() for one in own}
+        forms = {one.name: one.form for learner in learners for one in drawn[learner.name]}
         opened, closed = self._add_up(forms, [one for one in asked if one.groups], number)
         return {
             learner.name: self._gathered(learner, drawn[learner.name], opened, closed, number)

@@ -21,9 +21,10 @@ class SumTerms(Component):
         weight_cap: Most patients a site may train on; it decides how finely updates are written.
         max_corrupt: How many sites may work with the coordinator before anybody's numbers are seen.
         min_survivors: Fewest sites whose sum may be opened.
-        buckets: Into how many groups the sites of a sum are drawn by lot, anew in each round, each
-            group with a sum of its own, for aggregations that must compare updates; fewer if
-            there are not enough sites for so many. 1: the server sees one sum over all.
+        buckets: Into how many groups the sites of a sum are drawn by lot, each group with a sum of its
+            own, for aggregations that must compare updates; fewer if there are not enough sites for
+            so many. They stay as drawn: drawn anew in each round, they could be solved for single
+            sites. 1: the server sees one sum over all.
 
     Source:
         Bonawitz et al. "Practical Secure Aggregation for Privacy-Preserving Machine Learning."

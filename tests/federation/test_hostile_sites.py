@@ -118,6 +118,26 @@ def test_every_bucket_is_of_three_sites_and_every_site_is_in_one(in_buckets: Reh
     assert set.union(*entered.values()) == set(range(9))
 
 
+def test_buckets_stay_as_they_were_drawn(run: Run) -> None:
+    plan = clinics_only(
+        "[privacy]\nkind = 'secure-sum'\nbuckets = 2\n[rounds]\nrounds = 3", hospitals=6, patients=180
+    )
+
+    ended = run(plan)
+
+    together: dict[int, set[frozenset[int]]] = {}
+    for number in (1, 2, 3):
+        sessions: dict[str, set[int]] = {}
+        for sent in ended.asked(AskBlockUpdate):
+            question = AskBlockUpdate.read(sent.letter)
+            if question.round == number and not question.score_only:
+                for invitation in question.sums.values():
+                    sessions.setdefault(invitation.session, set()).add(sent.site)
+        together[number] = {frozenset(sites) for sites in sessions.values()}
+    assert [len(sites) for sites in together[1]] == [3, 3]
+    assert together[1] == together[2] == together[3]
+
+
 def test_a_median_of_too_few_buckets_is_told(run: Run) -> None:
     plan = summing_plan(
         changes="[rounds]\nrounds = 2\nseed-rounds = 1\npaired-sites-train-blocks = true\n"

@@ -109,7 +109,7 @@ EXAMPLES: list[AbstractMessage] = [
     Refusal(declined=True, public="Site 'east' declines."),
     SumKeys(bundles={SID: b"\x00\xff"}, declined={"1" * 64: "It is over."}),
     SumShares(sealed={SID: {2: b"\x80"}}),
-    MaskedVectors(signatures={SID: b"\xfe"}, seconds=0.5),
+    MaskedVectors(signatures={SID: b"\xfe"}),
     SumConfirmations(signatures={SID: b"\xfe"}),
     SumOpening(shares={SID: {1: b"\x01", 2: b"\x02"}}),
 ]
