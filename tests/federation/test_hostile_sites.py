@@ -10,6 +10,7 @@ from tiny_plans import clinics_only
 from lego_core.assemble import build_block
 from lego_core.exchangeable import exchanged
 from lego_core.protocol import AskBlockUpdate, Update
+from lego_core.update import BlockUpdate, to_vector
 
 HOSTILE = 4
 
@@ -149,3 +150,19 @@ def test_a_median_of_too_few_buckets_is_told(run: Run) -> None:
 
     assert ended.error is not None  # two buckets of three sites have no median that guards
     assert "The median of 2 updates guards against nobody" in ended.report.reason
+
+
+def test_a_sum_that_is_longer_than_every_site_may_be_is_put_away(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def far_too_long(update: dict[str, torch.Tensor], *, weight: float, bound: float):
+        return BlockUpdate(torch.full_like(to_vector(update), bound) * weight, weight), False
+
+    monkeypatch.setattr("client.local_training.shortened", far_too_long)
+    plan = clinics_only("[privacy]\nkind = 'secure-sum'\nclip-norm = 1.5", hospitals=3, patients=120)
+
+    ended = run(plan)
+
+    assert ended.error is not None
+    assert "the mean of the sum 'blocks/clinical' has norm" in ended.report.reason
+    assert "this run bounds it by 1.5" in ended.report.reason

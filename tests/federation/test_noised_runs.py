@@ -16,6 +16,7 @@ from lego_core.manifest import read_manifest
 from lego_core.privacy import default_delta
 from lego_core.protocol import AskBlockUpdate, AskStatistics, MaskedVectors, Progress, Update
 from lego_core.statistics import FeatureStatistics
+from lego_core.update import BlockUpdate, to_vector
 
 NOISE = "epsilon = {epsilon}\nnoise-multiplier = {noise}\nbatch-size = 8\nsteps = 3\n"
 LAST = '[training]\nkeep = "last"\n'
@@ -173,3 +174,37 @@ def test_such_a_block_is_trained_with_the_site_s_own_means(small_group: Rehearsa
     assert small_group.scores(modalities=("clinical", "blood"), method="merge")
     asked = [AskBlockUpdate.read(one.letter) for one in small_group.asked(AskBlockUpdate, site=LAB)]
     assert all(not question.sums for question in asked)
+
+
+@pytest.mark.parametrize(
+    ("merging", "what"),
+    [
+        ("[merging.heads]\nkind = 'regmean'", "Gram matrices (keys merging.heads and merging.trunk)"),
+        ("[merging]\nmodality-weights = 'validation'", "validation scores (key merging.modality-weights)"),
+    ],
+)
+def test_a_merge_that_would_show_a_site_s_own_numbers_ends_the_run_at_once(
+    run: Run, merging: str, what: str
+) -> None:
+    privacy = f"[privacy]\nkind = 'secure-sum'\ntoo-few = 'patient-dp'\n[privacy.patient-dp]\n{noise()}"
+
+    ended = run(tiny_plan(f"{LAST}{privacy}{merging}\n{GROUPS}"))
+
+    assert "Modality 'blood' is trained by 1 sites, too few for a sum" in ended.report.reason
+    assert what in ended.report.reason
+    assert not ended.asked(AskBlockUpdate)
+
+
+def test_an_update_that_travels_alone_is_bounded_at_the_server(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def far_too_long(update: dict[str, torch.Tensor], *, weight: float, bound: float):
+        return BlockUpdate(torch.full_like(to_vector(update), bound) * weight, weight), False
+
+    monkeypatch.setattr("client.local_training.shortened", far_too_long)
+    privacy = f"[privacy]\nkind = 'secure-sum'\ntoo-few = 'patient-dp'\n[privacy.patient-dp]\n{noise()}"
+
+    ended = run(tiny_plan(f"{LAST}{privacy}{GROUPS}"))
+
+    (left,) = ended.left_out("lab", phase="blocks")
+    assert "Site 'lab', part 'blood': its update has norm" in left.reason
