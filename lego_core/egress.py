@@ -6,7 +6,6 @@ untrained models, so that nothing a model picks up while patients pass through i
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from math import prod
 from typing import final
 
 import torch
@@ -92,11 +91,6 @@ class Contract:
     tensors: Mapping[str, Form] = field(default_factory=dict)
     constants: frozenset[str] = frozenset()
     may_lack: bool = False
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of all tensors."""
-        return sum(prod(shape) * dtype.itemsize for shape, dtype in self.tensors.values())
 
     def check(self, letter: Letter, *, sender: str) -> None:
         """Stop a letter that is not what was declared before any data were seen.

@@ -5,11 +5,11 @@ from typing import final
 
 from torch import Tensor
 
-from lego_core.errors import LegoError, RunError
-from lego_core.run_report import LeftOut, Phase
+from lego_core.run_report import Phase
 from lego_core.sum_forms import SumForm, SummedNumbers
+from server.ask_each import ask_each
 from server.asked import Asked, Opened
-from server.exchange import Exchange, Question
+from server.exchange import Exchange
 
 
 @final
@@ -29,26 +29,18 @@ class OpenOffice:
         self, forms: Mapping[str, SumForm], asked: Sequence[Asked], *, phase: Phase, round_number: int = 0
     ) -> tuple[dict[str, Opened], dict[str, str]]:
         """As `SumOffice.add_up`; every question goes into one sum, and no sum stays closed."""
-        questions = [
-            Question(one.member.node_id, one.member.site, one.question.letter(one.tensors), one.about)
-            for one in asked
-        ]
-        doing = {"phase": phase, "round": round_number}
-        answers = self._exchange.ask(questions, timeout_seconds=self._wait_seconds, doing=doing)
+        read = ask_each(
+            self._exchange,
+            asked,
+            lambda one, letter: one.read(letter),
+            wait_seconds=self._wait_seconds,
+            phase=phase,
+            round_number=round_number,
+        )
         added: dict[str, list[tuple[str, Mapping[str, Tensor]]]] = {}
-        for one, answer in zip(asked, answers, strict=True):
-            try:
-                if answer.letter is None:
-                    raise RunError(answer.reason)
-                (group,) = one.groups
-                added.setdefault(group, []).append((one.member.site, one.read(answer.letter)))
-            except LegoError as error:
-                self._exchange.log.leave_out(
-                    LeftOut(
-                        site=one.member.site, phase=phase, round=round_number, modality=one.about,
-                        declined=answer.declined, reason=error.public,
-                    )
-                )  # fmt: skip
+        for one, numbers in read:
+            (group,) = one.groups
+            added.setdefault(group, []).append((one.member.site, numbers))
         return {group: _sum(rows) for group, rows in added.items() if group in forms}, {}
 
 

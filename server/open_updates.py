@@ -4,17 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
-from lego_core.errors import LegoError, RunError
+from lego_core.errors import RunError
 from lego_core.exchangeable import declared, parts
 from lego_core.guard import check_norm
 from lego_core.letters import Letter, check_tensors
 from lego_core.plan import RunPlan
 from lego_core.protocol import Progress, Update
-from lego_core.run_report import LearningPoint, LeftOut
+from lego_core.run_report import LearningPoint
 from lego_core.run_sums import sum_parts
 from lego_core.update import BlockUpdate, to_vector
+from server.ask_each import ask_each
 from server.asked import Asked
-from server.exchange import Answer, Exchange, Question
+from server.exchange import Exchange
 from server.gathered import Gathered
 from server.learner import Learner
 from server.training_questions import TrainingQuestions
@@ -52,37 +53,30 @@ class OpenUpdates:
         self, learners: Sequence[Learner], *, number: int, score_only: bool
     ) -> dict[str, list[tuple[str, Letter]]]:
         """Ask, check every answer, and give the usable letters of each learner by site."""
-        plan, phase = self.questions.plan, self.questions.phase
+        plan, by_name = self.questions.plan, {learner.name: learner for learner in learners}
         asked = [
-            (learner, self.questions.ask(learner, site, number=number, score_only=score_only))
+            self.questions.ask(learner, site, number=number, score_only=score_only)
             for learner in learners
             for site in learner.members
         ]
-        questions = [
-            Question(one.member.node_id, one.member.site, one.question.letter(one.tensors), one.about)
-            for _, one in asked
-        ]
-        answers = self.exchange.ask(
-            questions,
-            timeout_seconds=plan.participation.round_seconds,
-            doing={"phase": phase, "round": number},
+
+        def read(one: Asked, letter: Letter) -> Letter:
+            return _checked(by_name[one.about], one, letter, plan=plan, score_only=score_only)
+
+        letters = ask_each(
+            self.exchange,
+            asked,
+            read,
+            wait_seconds=plan.participation.round_seconds,
+            phase=self.questions.phase,
+            round_number=number,
         )
         usable: dict[str, list[tuple[str, Letter]]] = {learner.name: [] for learner in learners}
-        for (learner, one), answer in zip(asked, answers, strict=True):
-            try:
-                letter = _checked(learner, one, answer, plan=plan, score_only=score_only)
-            except LegoError as error:
-                self.exchange.log.leave_out(
-                    LeftOut(
-                        site=one.member.site, phase=phase, round=number, modality=learner.name,
-                        declined=answer.declined, reason=error.public, budget_spent=answer.budget_spent,
-                    )
-                )  # fmt: skip
-                continue
-            usable[learner.name].append((one.member.site, letter))
+        for one, letter in letters:
+            usable[one.about].append((one.member.site, letter))
             if not score_only:
                 update = Update.read(letter)
-                self._note(learner, one.member.site, update.progress, number)
+                self._note(by_name[one.about], one.member.site, update.progress, number)
                 self.exchange.log.privacy_spent(one.member.site, update.spent)
         return usable
 
@@ -93,25 +87,23 @@ class OpenUpdates:
         self.exchange.log.answered(point)
 
 
-def _checked(learner: Learner, one: Asked, answer: Answer, *, plan: RunPlan, score_only: bool) -> Letter:
-    if answer.letter is None:
-        raise RunError(answer.reason)
+def _checked(learner: Learner, one: Asked, letter: Letter, *, plan: RunPlan, score_only: bool) -> Letter:
     sender = f"Site '{one.member.site}'"
     if score_only:
-        Progress.read(answer.letter).check_finite(sender=sender)
-        return answer.letter
-    update = Update.read(answer.letter)
+        Progress.read(letter).check_finite(sender=sender)
+        return letter
+    update = Update.read(letter)
     update.progress.check_finite(sender=sender)
     if not update.weight > 0:
         raise RunError(f"{sender} sent an update that no patient stands behind.")
     model = learner.model_for(one.member.held(learner.modalities))
-    check_tensors(answer.letter, declared(model), sender=sender)
+    check_tensors(letter, declared(model), sender=sender)
     bound = plan.update_bound
     if bound is not None:
         for part, names in sum_parts(model).items():
-            update = _weighted(answer.letter, names)
+            update = _weighted(letter, names)
             check_norm(update, bound=bound, whose=f"{sender}, part '{part}': its update")
-    return answer.letter
+    return letter
 
 
 def _gathered(learner: Learner, letters: Sequence[tuple[str, Letter]]) -> Gathered:

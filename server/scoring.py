@@ -2,18 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import final
+from typing import cast, final
 
 from lego_core.assemble import build_models
-from lego_core.errors import LegoError, RunError
+from lego_core.errors import RunError
 from lego_core.evaluation import ModelSet
+from lego_core.letters import Letter
 from lego_core.plan import RunPlan
 from lego_core.protocol import Agreement, AskReport, ScoreRow, SiteReport
-from lego_core.run_report import LeftOut, SiteCharts
+from lego_core.run_report import SiteCharts
 from lego_core.sum_forms import tensor_hashes
 from lego_core.summed_scores import Case, all_cases, is_offered
+from server.ask_each import ask_each
 from server.asked import Asked
-from server.exchange import Exchange, Question
+from server.exchange import Exchange
 from server.participants import Participant
 from server.site_reports import read_report
 from server.sums import SumOffice
@@ -59,30 +61,24 @@ class Scoring:
         Raises:
             RunError: If no site gives one.
         """
-        questions = [
-            Question(one.member.node_id, one.member.site, one.question.letter(one.tensors))
-            for one in (self._ask(member, held) for member, held in self.members)
-        ]
-        answers = exchange.ask(
-            questions,
-            timeout_seconds=self.plan.participation.round_seconds,
-            doing={"phase": "evaluate", "round": 1},
+        read = ask_each(
+            exchange,
+            [self._ask(member, held) for member, held in self.members],
+            self._read_report,
+            wait_seconds=self.plan.participation.round_seconds,
+            phase="evaluate",
+            round_number=1,
         )
-        reports: Reports = {}
-        for answer in answers:
-            try:
-                reports[(answer.question.site,)] = read_report(answer, plan=self.plan)
-            except LegoError as error:
-                exchange.log.leave_out(
-                    LeftOut(
-                        site=answer.question.site, phase="evaluate", round=1, declined=answer.declined,
-                        reason=error.public,
-                    )
-                )  # fmt: skip
+        reports: Reports = {(one.member.site,): report for one, report in read}
         if not reports:
             raise RunError("No site could evaluate the models. See who was left out and why.")
         charts = [SiteCharts(site=sites[0], rows=reports[sites].charts) for sites in sorted(reports)]
         return Scored(reports, charts)
+
+    def _read_report(self, one: Asked, letter: Letter) -> SiteReport:
+        return read_report(
+            letter, question=cast(AskReport, one.question), site=one.member.site, plan=self.plan
+        )
 
     def unseen(self, office: SumOffice) -> Scored:
         """Read what the sites' scores come to, for patients that enough sites have; no site's own are seen.

@@ -3,23 +3,26 @@
 from collections.abc import Sequence
 from math import isfinite
 
-from lego_core.errors import ProtocolError, RunError
+from lego_core.errors import ProtocolError
+from lego_core.letters import Letter
 from lego_core.plan import RunPlan
 from lego_core.protocol import AskReport, ScoreRow, SiteReport
-from server.exchange import Answer
 
 
-def read_report(answer: Answer, *, plan: RunPlan) -> SiteReport:
+def read_report(letter: Letter, *, question: AskReport, site: str, plan: RunPlan) -> SiteReport:
     """Read a site's report and make sure that it can be pooled with the others.
 
+    Args:
+        letter: What the site sent.
+        question: What it was asked.
+        site: Its name.
+        plan: The run's plan.
+
     Raises:
-        RunError: If the site gave none.
         ProtocolError: If a row is not of a model that was asked about, or holds what no
             faithful site would send.
     """
-    if answer.letter is None:
-        raise RunError(answer.reason)
-    question, report = AskReport.read(answer.question.letter), SiteReport.read(answer.letter)
+    report = SiteReport.read(letter)
     every = set(question.agreement.schemas)
     rows = (*report.scores, *report.validation)
     faults = [fault for row in rows if (fault := _fault_of(row, question=question, plan=plan))]
@@ -30,7 +33,7 @@ def read_report(answer: Answer, *, plan: RunPlan) -> SiteReport:
             faults.append("a model that it scored more than once on the same patients")
     if faults:
         raise ProtocolError(
-            f"Site '{answer.question.site}' sent a report with {faults[0]}. The report was put aside; run "
+            f"Site '{site}' sent a report with {faults[0]}. The report was put aside; run "
             "the same code and plan at both ends."
         )
     return report

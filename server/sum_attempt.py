@@ -6,6 +6,7 @@ by name; where too few are left, that sum stays closed and the others go on.
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TypeVar, final
 
 import numpy as np
@@ -31,6 +32,7 @@ from lego_core.sum_letters import (
     SumSets,
     SumShares,
 )
+from server.ask_each import ask_each
 from server.asked import Asked, Opened
 from server.exchange import Answer, Exchange, Question
 from server.running_sums import RunningSums
@@ -115,23 +117,19 @@ class SumAttempt:
             self._sums.step(group, lambda session=session, sealed=sealed: session.take_shares(sealed))
 
     def _gather_vectors(self) -> None:
-        invited = [(one, invitations) for one in self._asked if (invitations := self._invitations(one))]
-        questions = []
-        for one, invitations in invited:
-            letter = one.question.model_copy(update={"sums": invitations}).letter(one.tensors)
-            questions.append(Question(one.member.node_id, one.member.site, letter, one.about))
-        for (one, _), answer in zip(invited, self._ask(questions), strict=True):
-            site = one.member.site
-            try:
-                if answer.letter is not None:
-                    self._take_vectors(one, answer.letter)
-                else:
-                    spent = answer.budget_spent
-                    self._leave_out(
-                        site, one.about, answer.reason, declined=answer.declined, budget_spent=spent
-                    )
-            except LegoError as error:
-                self._leave_out(site, one.about, error.public)
+        invited = [
+            replace(one, question=one.question.model_copy(update={"sums": invitations}))
+            for one in self._asked
+            if (invitations := self._invitations(one))
+        ]
+        ask_each(
+            self._exchange,
+            invited,
+            self._take_vectors,
+            wait_seconds=self._wait_seconds,
+            phase=self._phase,
+            round_number=self._round_number,
+        )
         for group, session in self._sums.going_on.items():
             self._sums.step(group, session.close)
 
@@ -249,12 +247,10 @@ class SumAttempt:
         for sid, reason in answer.declined.items():
             self._leave_out(site, self._sums.named(sid), reason, declined=True)
 
-    def _leave_out(
-        self, site: str, about: str, reason: str, *, declined: bool = False, budget_spent: bool = False
-    ) -> None:
+    def _leave_out(self, site: str, about: str, reason: str, *, declined: bool = False) -> None:
         self._exchange.log.leave_out(
             LeftOut(
                 site=site, phase=self._phase, round=self._round_number, modality=about, declined=declined,
-                reason=reason, budget_spent=budget_spent,
+                reason=reason,
             )
         )  # fmt: skip

@@ -5,6 +5,6 @@
 """
 
 from lego_core.private_training._gradient_check import check_per_patient_gradients
-from lego_core.private_training._trainer import PrivateTrainer, check_private_settings
+from lego_core.private_training._trainer import PrivateTrainer
 
-__all__ = ["PrivateTrainer", "check_per_patient_gradients", "check_private_settings"]
+__all__ = ["PrivateTrainer", "check_per_patient_gradients"]
