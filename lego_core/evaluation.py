@@ -25,7 +25,7 @@ from lego_core.records import Batch, Cohort
 from lego_core.small_cells import SMALLEST_GROUP
 from lego_core.statistics import training_outcomes
 from lego_core.tasks import Score, Task
-from lego_core.training import Device, choose_device, predict_logits
+from lego_core.training import Device, choose_device, predict_logits, within_reason
 
 __all__ = [
     "EvaluationReport",
@@ -67,10 +67,12 @@ class ModelSet(nn.Module):
     def predict(self, method: Method, batch: Batch, task: Task) -> Float[Tensor, "B Q"]:
         """Predictions of one model for patients who all hold the batch's modalities."""
         if method == "fuse" and self.fused is not None:
-            return task.predict(self.fused(batch))
+            return task.predict(within_reason(self.fused(batch)))
         if method == "merge":
-            return task.predict(self.merged(batch))
-        singles = [task.predict(self.merged.blocks[name](batch.inputs[name])) for name in batch.inputs]
+            return task.predict(within_reason(self.merged(batch)))
+        singles = [
+            task.predict(within_reason(self.merged.blocks[name](batch.inputs[name]))) for name in batch.inputs
+        ]
         return torch.stack(singles).mean(dim=0)
 
 
