@@ -9,14 +9,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import tomli_w
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from listening import ListeningGrid, Overheard
 from tiny_plans import clinics_only
 from torch import Tensor
 
 from client.records import read_letter
+from client.site import read_site_file
 from lego_core.assemble import build_block
 from lego_core.letters import AbstractMessage, Letter
 from lego_core.plan import RunPlan
@@ -192,8 +194,10 @@ class Consortium:
 
     @classmethod
     def of(cls, plan: RunPlan, folder: Path) -> "Consortium":
-        """Make the sites, and have them agree."""
+        """Make the sites, and have them agree; runs are not compared, since each desk is one of its own."""
         make_sites(plan, folder / "sites")
+        for path in (folder / "sites").glob("site-*/site.toml"):
+            set_rules(path, {"compare-runs": False})
         grid, exchange, office = _connect(plan, folder, answer_faithfully, lie=None)
         participants = gather(exchange, plan)
         assert len(participants) == len(grid.contexts)
@@ -213,6 +217,11 @@ class Consortium:
     def site(self, number: int) -> Path:
         """The folder of a site."""
         return self.folder / "sites" / f"site-{number}"
+
+
+def set_rules(path: Path, rules: dict[str, Any]) -> None:
+    """Have a site.toml say other rules."""
+    path.write_text(tomli_w.dumps({**read_site_file(path).to_plain(), "rules": rules}), encoding="utf-8")
 
 
 def _connect(
