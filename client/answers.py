@@ -144,6 +144,7 @@ def report(site: Site, question: AskReport, state: Mapping[str, Tensor], way: Wa
         seed=plan.seed,
         bootstrap=plan.evaluation.bootstrap,
         smallest_count=site.smallest_count,
+        reference="test" if plan.privacy.noise_alone else "train",
         device=site.file.device,
     )
     invited = [cases[group] for group in question.sums]

@@ -7,16 +7,25 @@ import torch
 from rehearsal import Rehearsal, Run
 from summing_plans import summing_plan
 from test_gate import ask
-from tiny_plans import NO_TEST, clinics_only, group, patients_of, tiny_plan
+from tiny_plans import NO_TEST, clinics_only, group, patients_of, tiny_plan, with_survival
 
 from client.app import app as client_app
 from client.ledger import SiteLedger
 from lego_core.accounting import NoisySteps, epsilon_of
 from lego_core.assemble import build_block
 from lego_core.chained_log import verify_log
+from lego_core.evaluation import evaluate
 from lego_core.manifest import read_manifest
 from lego_core.privacy import default_delta
-from lego_core.protocol import AskBlockUpdate, AskStatistics, MaskedVectors, Progress, Refusal, Update
+from lego_core.protocol import (
+    AskBlockUpdate,
+    AskStatistics,
+    MaskedVectors,
+    Progress,
+    Refusal,
+    SiteReport,
+    Update,
+)
 from lego_core.statistics import FeatureStatistics
 from lego_core.update import BlockUpdate, to_vector
 
@@ -31,7 +40,8 @@ def noise(epsilon: float = 100.0, multiplier: float = 1.0) -> str:
 
 @pytest.fixture(scope="module")
 def noised(run: Run) -> Rehearsal:
-    return run(clinics_only(f"[privacy]\nkind = 'patient-dp'\n{noise()}{LAST}", hospitals=3, patients=180))
+    plan = clinics_only(f"[privacy]\nkind = 'patient-dp'\n{noise()}{LAST}", hospitals=3, patients=180)
+    return run(with_survival(plan))
 
 
 def expected(ended: Rehearsal, number: int, *, rounds: int) -> float:
@@ -70,6 +80,22 @@ def test_training_losses_are_not_told(noised: Rehearsal) -> None:
 
     assert len(updates) == 3 * ROUNDS
     assert all(update.progress.train_losses == () for update in updates)
+
+
+def test_charts_tell_nothing_of_the_outcomes_of_training_patients(noised: Rehearsal) -> None:
+    plan, agreement = noised.plan, noised.bundle.agreement
+    for number, site in enumerate(("clinic-1", "clinic-2", "clinic-3")):
+        patients = noised.patients(number)
+        (sent,) = noised.answered(SiteReport, site=number)
+
+        expected = evaluate(
+            noised.bundle.models, patients.part("test"), task=agreement.task, site=site, seed=plan.seed,
+            all_modalities=tuple(agreement.schemas), bootstrap=plan.evaluation.bootstrap, reference="test",
+        )  # fmt: skip
+
+        assert len(patients.part("train"))
+        assert SiteReport.read(sent.letter).charts == expected.charts
+        assert expected.charts[0].details["integrated_brier"] is not None
 
 
 def test_ledger_is_charged_before_the_update_leaves(noised: Rehearsal) -> None:
