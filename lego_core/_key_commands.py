@@ -80,11 +80,11 @@ def show_roster(file: RosterFile) -> None:
         signed = read_signed_roster(file)
         held = {key: signed.signed_by(key) for key in sorted(signed.signatures)}
     console = Console()
-    table = Table("site", "counts", "from", "until", "modalities", "key", title=signed.roster.consortium)
+    table = Table("site", "counts", "from", "until", "key", title=signed.roster.consortium)
     for one in signed.roster.entries:
         counts = "yes" if one.is_valid(today) else "no"
         dates = (one.valid_from.isoformat(), one.valid_until.isoformat())
-        table.add_row(one.site, counts, *dates, ", ".join(one.modalities) or "any", f"{one.public_key[:12]}…")
+        table.add_row(one.site, counts, *dates, f"{one.public_key[:12]}…")
     console.print(table)
     for key, holds in held.items():
         console.print(

@@ -8,12 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from lego_core._bundle_signature import read_signatures
 from lego_core._key_commands import keys, roster
 from lego_core._plain_errors import plain_errors
 from lego_core.bundle import ModelBundle
 from lego_core.chained_log import verify_log
-from lego_core.manifest import read_manifest, sign_bundle
+from lego_core.manifest import read_manifest, sign_bundle, signers_of
 from lego_core.privacy_advice import privacy_advice
 from lego_core.report import render_page, result_table
 from lego_core.signing import SigningKey
@@ -57,7 +56,7 @@ def verify(
     """Check every byte of a bundle against its manifest, who signed it, and that the models load."""
     with plain_errors():
         ModelBundle.load(bundle, trusted_keys=key or ())
-        files, signers = len(read_manifest(bundle).files), sorted(read_signatures(bundle))
+        files, signers = len(read_manifest(bundle).files), signers_of(bundle)
     console = Console()
     console.print(
         Text(f"Bundle '{bundle.name}' is whole: {files} files match its manifest, all blocks load."),

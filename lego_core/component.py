@@ -42,7 +42,7 @@ def explain(error: ValidationError, *, where: str, kind: type[LegoError]) -> Leg
     """
     findings = []
     for finding in error.errors(include_url=False, include_context=False):
-        key = ".".join(str(part) for part in finding["loc"])
+        key = ".".join(str(part) for part in finding["loc"] if part != "[key]")
         text = finding["msg"].removeprefix("Value error, ")
         if finding["type"] == "extra_forbidden":
             text = "there is no such key; check its spelling"

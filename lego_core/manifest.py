@@ -10,7 +10,7 @@ from typing import Any, Literal, final
 
 from pydantic import ValidationError
 
-from lego_core._bundle_signature import check_signature, signed_with
+from lego_core._bundle_signature import check_signature, read_signatures, signed_with
 from lego_core.component import Component, explain
 from lego_core.errors import BundleError
 from lego_core.plan import RunPlan
@@ -75,6 +75,15 @@ def sign_bundle(folder: Path, *, key: SigningKey) -> None:
     for name, digest in _parse_manifest(folder, raw).files.items():
         checked_file(folder, name, digest)
     signed_with(folder, raw, key)
+
+
+def signers_of(folder: Path) -> list[str]:
+    """The public keys that a bundle is signed with; whether the signatures hold, `read_manifest` checks.
+
+    Raises:
+        BundleError: If they cannot be read.
+    """
+    return sorted(read_signatures(folder))
 
 
 def read_manifest(folder: Path, *, trusted_keys: Collection[str] = ()) -> Manifest:

@@ -14,6 +14,7 @@ from lego_core.errors import MergeError, PlanError
 from lego_core.fuse import FuseOrder
 from lego_core.guard import Guard
 from lego_core.merging import HarmonicMean, LatentMerge, Slerp, WeightMerge
+from lego_core.modality_names import ModalityName
 from lego_core.modality_weights import weights_from_scores
 from lego_core.partition import Simulation
 from lego_core.privacy import Privacy
@@ -228,7 +229,7 @@ class RunPlan(Component):
     seed: int = Field(default=0, ge=0)
     task: Task
     privacy: Privacy
-    modalities: dict[str, ModalityPlan] = Field(min_length=1)
+    modalities: dict[ModalityName, ModalityPlan] = Field(min_length=1)
     latent: LatentContract = LatentContract()
     training: TrainingSettings = TrainingSettings()
     rounds: Rounds = Rounds()

@@ -30,14 +30,23 @@ class RosterEntry(Component):
         public_key: The public half of its identity key.
         valid_from: First day on which the key counts.
         valid_until: Last day on which it does.
-        modalities: What it may take part with; anything if none is named.
     """
 
     site: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     public_key: PublicKey
     valid_from: date
     valid_until: date
-    modalities: tuple[str, ...] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_no_modalities(cls, given: Any) -> Any:
+        if isinstance(given, dict) and "modalities" in given:  # as rosters once had it; it limited nothing
+            raise ValueError(
+                f"the entry of site '{given.get('site')}' names modalities, {given['modalities']}, and a "
+                "roster limits none: each site does, in its site.toml (key rules.modalities); take the key "
+                "out of all entries, and let those who govern sign the roster anew"
+            )
+        return given
 
     @model_validator(mode="after")
     def _check_dates(self) -> "RosterEntry":

@@ -137,13 +137,25 @@ def privacy(
             help="Folder of a rehearsal: attack its model instead, and note it in its bundle and report.",
         ),
     ] = None,
+    key: Annotated[
+        Path | None,
+        typer.Option(
+            dir_okay=False,
+            resolve_path=True,
+            help="File of your private key: signs the bundle of --of anew. A signed one needs it.",
+        ),
+    ] = None,
 ) -> None:
     """Attack our own models under every privacy plan; goes on where it was stopped."""
     if of is not None:
         from simulations.benchmarks.privacy.rehearsal import run_rehearsal  # brings torch
 
-        run_rehearsal(of)
+        run_rehearsal(of, key=key)
         return
+    if key is not None:
+        raise typer.BadParameter(
+            "--key signs the bundle of a rehearsal, and no --of names one; give --of FOLDER"
+        )
     from simulations.benchmarks.privacy.command import run_privacy
     from simulations.benchmarks.subject import Source
 

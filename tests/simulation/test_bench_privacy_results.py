@@ -11,12 +11,14 @@ from typer.testing import CliRunner
 from lego_core.assemble import build_models
 from lego_core.bundle import ModelBundle, versions
 from lego_core.errors import RunError
+from lego_core.manifest import sign_bundle, signers_of
 from lego_core.plan import RunPlan
 from lego_core.protocol import Agreement
 from lego_core.run_report import Examined, RunReport
+from lego_core.signing import SigningKey
 from lego_core.training import Trainer, TrainingSettings
 from simulations.benchmarks.command import write_down
-from simulations.benchmarks.privacy import counting, pieces
+from simulations.benchmarks.privacy import counting, pieces, rehearsal
 from simulations.benchmarks.privacy.canaries import Guessed
 from simulations.benchmarks.privacy.command import results_of
 from simulations.benchmarks.privacy.counting import Estimate
@@ -153,6 +155,57 @@ def test_a_rehearsed_model_is_attacked_and_its_card_and_page_tell(rehearsed):
     assert "## Self-examination" in (rehearsed / "bundle" / "card.md").read_text(encoding="utf-8")
     assert "<h2>Self-examination</h2>" in (rehearsed / "report.html").read_text(encoding="utf-8")
     assert json.loads((rehearsed / "bundle" / "report.json").read_bytes())["self_examination"]
+
+
+def test_a_signed_bundle_is_not_touched_without_a_key(rehearsed, monkeypatch):
+    ModelBundle.load(rehearsed / "bundle").save(rehearsed / "bundle", key=SigningKey.make())
+    before = {path.name: path.read_bytes() for path in (rehearsed / "bundle").iterdir()}
+    monkeypatch.setattr(rehearsal, "examine_bundle", None)  # nothing is computed
+
+    told = CliRunner().invoke(app, ["bench", "privacy", "--of", str(rehearsed)])
+
+    assert told.exit_code == 2
+    assert "bears 1 signatures, and none would hold once the attacks stand in its report" in told.output
+    assert "Nothing was computed or changed. Give --key FILE" in told.output
+    assert {path.name: path.read_bytes() for path in (rehearsed / "bundle").iterdir()} == before
+
+
+def test_a_signed_bundle_is_signed_anew_and_who_else_had_signed_is_named(rehearsed, tmp_path_factory):
+    own, other = SigningKey.make(), SigningKey.make()
+    file = tmp_path_factory.mktemp("keys") / "own.pem"
+    own.save(file)
+    ModelBundle.load(rehearsed / "bundle").save(rehearsed / "bundle", key=own)
+    sign_bundle(rehearsed / "bundle", key=other)
+
+    told = CliRunner().invoke(app, ["bench", "privacy", "--of", str(rehearsed), "--key", str(file)])
+
+    assert told.exit_code == 0, told.output
+    assert ModelBundle.load(rehearsed / "bundle", trusted_keys=[own.public]).report.self_examination
+    assert signers_of(rehearsed / "bundle") == [own.public]
+    assert f"The signature of {other.public} fell away with the change" in told.output
+    assert f"The signature of {own.public}" not in told.output
+
+
+def test_a_bundle_whose_signature_does_not_hold_is_not_vouched_for(rehearsed, tmp_path_factory):
+    file = tmp_path_factory.mktemp("keys") / "own.pem"
+    SigningKey.make().save(file)
+    bundle = ModelBundle.load(rehearsed / "bundle")
+    bundle.save(rehearsed / "bundle", key=SigningKey.make())
+    signed = (rehearsed / "bundle" / "signature.json").read_bytes()
+    replace(bundle, report=REPORT.model_copy(update={"description": "forged"})).save(rehearsed / "bundle")
+    (rehearsed / "bundle" / "signature.json").write_bytes(signed)
+
+    told = CliRunner().invoke(app, ["bench", "privacy", "--of", str(rehearsed), "--key", str(file)])
+
+    assert told.exit_code == 2
+    assert "does not hold. It is forged, or the bundle was changed since" in told.output
+
+
+def test_a_key_without_a_rehearsal_is_refused(tmp_path):
+    told = CliRunner().invoke(app, ["bench", "privacy", "--key", str(tmp_path / "own.pem")])
+
+    assert told.exit_code == 2
+    assert "no --of names one" in told.output
 
 
 def test_an_untrained_model_of_a_rehearsal_gives_nobody_away(rehearsed):

@@ -104,6 +104,31 @@ def test_numbers_survive_toml(rounds, epochs, seed, rate, seconds):
     assert RunPlan.parse(tomli_w.dumps(plan.to_plain()), where="again") == plan
 
 
+@pytest.mark.parametrize("name", ["rna", "RNA-seq", "ct_2", "2", "headache"])
+def test_modality_may_be_called_by_letters_digits_and_strokes(name):
+    named = PLAN.replace("scan", name)
+
+    assert list(RunPlan.parse(named, where="x").modalities) == ["clinical", name]
+
+
+@pytest.mark.parametrize("name", ["", "a+b", "a/b", "a#1", "a.b", "a b", "a\n", "-a", "_a", "größe", "१"])
+def test_modality_whose_name_could_be_that_of_several_is_refused(name):
+    encoder = {"encoder": {"kind": "tabular"}}
+
+    said = refused(changed("modalities", name, to=encoder))
+
+    assert said.startswith(f"Plan 'two': key 'modalities.{name}': '{name}' is no name for a modality, since")
+    assert said.endswith("use letters, digits, '-' and '_', and begin with a letter or a digit.")
+
+
+@pytest.mark.parametrize("name", ["head", "fused", "values", "items", "type", "training", "first"])
+def test_modality_called_as_something_else_in_a_model_is_refused(name):
+    said = refused(changed("modalities", name, to={"encoder": {"kind": "tabular"}}))
+
+    assert f"'{name}' is no name for a modality, since it means something else" in said
+    assert said.endswith(f"call it otherwise, as '{name}-data'.")
+
+
 def test_plan_is_loaded_from_a_file(tmp_path):
     path = tmp_path / "two.toml"
     path.write_text(PLAN)

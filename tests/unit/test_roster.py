@@ -77,9 +77,7 @@ def test_the_hash_is_of_one_way_to_write_it():
     assert (
         roster()
         .canonical()
-        .startswith(
-            b'{"consortium":"liver","entries":[{"modalities":[],"public-key":"' + east.public_key.encode()
-        )
+        .startswith(b'{"consortium":"liver","entries":[{"public-key":"' + east.public_key.encode())
     )
     assert roster(until=LAST - timedelta(days=1)).sha256 != roster().sha256
 
@@ -114,6 +112,16 @@ def test_one_name_or_one_key_twice_is_refused():
         Roster(consortium="liver", entries=(entry("north"), entry("north")))
     with pytest.raises(ValidationError, match=r"key '.*' is there twice"):
         Roster(consortium="liver", entries=(entry("north"), twin))
+
+
+@pytest.mark.parametrize("limit", [[], ["rna"]])
+def test_an_older_roster_that_names_modalities_is_refused_and_it_is_said_why(file, limit):
+    plain = json.loads(file.read_text())
+    plain["roster"]["entries"][0]["modalities"] = limit
+    file.write_text(json.dumps(plain))
+
+    with pytest.raises(PrivacyError, match=r"site 'east' names modalities, .* sign the roster anew\.$"):
+        read(file)
 
 
 # ---- what it must bear ---------------------------------------------------------------------------------

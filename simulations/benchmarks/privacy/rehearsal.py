@@ -14,11 +14,13 @@ from torch import nn
 
 from client.site import read_site_file
 from lego_core.bundle import ModelBundle
-from lego_core.errors import DataError, RunError
+from lego_core.errors import BundleError, DataError, RunError
+from lego_core.manifest import signers_of
 from lego_core.privacy import PatientDp
 from lego_core.records import Cohort
 from lego_core.report import render_page
 from lego_core.run_report import Examined
+from lego_core.signing import SigningKey
 from lego_core.split import split_by_patient
 from lego_core.tasks import Task
 from simulations.benchmarks.command import command, say
@@ -44,16 +46,31 @@ class Hospital:
     trains_blocks: bool
 
 
-def run_rehearsal(folder: Path) -> None:
-    """Attack the model of a rehearsal, as a command, and write the result into its bundle and report."""
+def run_rehearsal(folder: Path, *, key: Path | None = None) -> None:
+    """Attack the model of a rehearsal, as a command, and write the result into its bundle and report.
+
+    Args:
+        folder: Of the rehearsal.
+        key: The file of the private key that vouches for the bundle as it is then. A signed bundle is not
+            touched without one.
+    """
     with command() as console:
-        bundle = ModelBundle.load(folder / "bundle")
+        signers = signers_of(folder / "bundle")
+        if signers and key is None:
+            raise BundleError(
+                f"The bundle of '{folder.name}' bears {len(signers)} signatures, and none would hold once "
+                "the attacks stand in its report. Nothing was computed or changed. Give --key FILE, a "
+                "private key to sign it anew, or attack a copy of the folder without its signature.json."
+            )
+        signer = SigningKey.load(key) if key else None
+        bundle = ModelBundle.load(folder / "bundle", trusted_keys=signers)
         rows, notes = examine_bundle(bundle, hospitals_of(folder, bundle))
         report = bundle.report.model_copy(update={"self_examination": tuple(rows)})
-        dataclasses.replace(bundle, report=report).save(folder / "bundle")
+        dataclasses.replace(bundle, report=report).save(folder / "bundle", key=signer)
         write_whole(folder / "report.html", render_page(report))
         say(console, [*(row.sentence for row in rows), *notes])
         say(console, [f"Written into {folder / 'bundle'} and {folder / 'report.html'}."])
+        say(console, _signatures_now(signer, before=signers))
 
 
 def hospitals_of(folder: Path, bundle: ModelBundle) -> list[Hospital]:
@@ -88,6 +105,17 @@ def examine_bundle(bundle: ModelBundle, hospitals: Sequence[Hospital]) -> tuple[
         except DataError as error:
             notes.append(error.public)
     return rows, notes
+
+
+def _signatures_now(signer: SigningKey | None, *, before: Sequence[str]) -> Iterator[str]:
+    """Who vouches for the bundle now, and who has to be asked again."""
+    if signer is not None:
+        yield f"The bundle is signed by {signer.public}."
+        yield from (
+            f"The signature of {other} fell away with the change; ask for it again ('fedlego sign')."
+            for other in before
+            if other != signer.public
+        )
 
 
 Sides = list[tuple[Cohort, Cohort]]
