@@ -1,12 +1,11 @@
 """Around the sums: nothing that a site refuses, or adds in vain, tells what the sums hide."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from rehearsal import Rehearsal, Run
-from sum_desk import Consortium, Desk, lying, set_rules, summing_clinics
+from sum_desk import Consortium, Desk, claiming, lying, set_rules, summing_clinics
 from test_gate import ask
 from tiny_plans import clinics_only, group, patients_of, tiny_plan
 
@@ -65,7 +64,7 @@ def test_training_beyond_all_numbers_adds_no_change_and_is_no_refusal(five: Cons
 
 
 def test_scores_of_weights_beyond_reason_are_numbers(five: Consortium) -> None:
-    desk = five.desk()
+    desk = five.desk(is_judged=True)
     overflowing(desk)
 
     (progress,) = desk.train().progress
@@ -139,7 +138,7 @@ def test_a_site_that_cannot_judge_trains_all_the_same(odd: Rehearsal) -> None:
 
 
 def test_the_scores_of_a_round_cannot_be_asked_for_again_over_other_sites(five: Consortium) -> None:
-    desk = five.desk()
+    desk = five.desk(is_judged=True)
     assert desk.office is not None
     desk.train()
     collector = SummedUpdates(TrainingQuestions(five.plan, five.agreed.agreement, "blocks"), desk.office)
@@ -161,11 +160,11 @@ def test_a_site_declines_a_sum_to_which_it_would_add_zeros(tmp_path: Path) -> No
         patients=160,
     )
     changes = '[privacy]\nkind = "secure-sum"\n[participation]\nround-seconds = 0.5\n'
-    desk = Consortium.of(clinics_only(f"{changes}{groups}", hospitals=4), tmp_path).desk()
+    desk = Consortium.of(clinics_only(f"{changes}{groups}", hospitals=4), tmp_path).desk(is_judged=True)
     members = desk.learner.members
     (blind,) = [one for one in members if one.site == "blind"]
     assert not blind.offer.modalities["clinical"].judges
-    desk.learner.members = [claims_to_judge(one) if one is blind else one for one in members]
+    desk.learner.members = [claiming(one, judges=True) if one is blind else one for one in members]
 
     gathered = desk.train()
 
@@ -175,11 +174,6 @@ def test_a_site_declines_a_sum_to_which_it_would_add_zeros(tmp_path: Path) -> No
     assert len(answer.letter.tensors) == 1
     (progress,) = gathered.progress
     assert progress.validation_patients > 0
-
-
-def claims_to_judge(member):
-    own = {name: one.model_copy(update={"judges": True}) for name, one in member.offer.modalities.items()}
-    return replace(member, offer=member.offer.model_copy(update={"modalities": own}))
 
 
 # ---- two runs ------------------------------------------------------------------------------------------
