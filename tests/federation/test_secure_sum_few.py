@@ -163,3 +163,21 @@ def test_a_run_whose_scores_nobody_may_see_hands_its_model_over_all_the_same(run
     assert ended.results.withheld == 2  # of those who hold the modality, and of those who hold all
     assert not ended.asked(AskReport)
     assert ended.blocks
+
+
+# ---- fuse rounds over too few sites --------------------------------------------------------------------
+
+
+def test_too_few_sites_to_fuse_end_the_run_before_any_block_is_trained(run: Run) -> None:
+    groups = patients_of(
+        group("clinic", "clinical", hospitals=3),
+        group("lab", "blood", hospitals=3),
+        group("teaching", "clinical", "blood", hospitals=2, split=(0.4, 0.2, 0.4)),
+        patients=300,
+    )
+
+    ended = run(tiny_plan(f'[privacy]\nkind = "secure-sum"\n[fuse]\nrounds = 1\n{QUICK}\n{groups}'))
+
+    assert "have 2 sites with paired patients" in ended.report.reason
+    assert "(keys min-survivors and max-corrupt of [privacy])" in ended.report.reason
+    assert not ended.asked(AskBlockUpdate)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import tomli_w
 import torch
-from flwr.app import ArrayRecord, ConfigRecord, Message, RecordDict
+from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from pydantic import ValidationError
 from rehearsal import Rehearsal, Run
 from summing_plans import CLINICS, summing_plan
@@ -19,7 +19,7 @@ from tiny_plans import tiny_plan
 from client.app import app as client_app
 from client.records import read_letter
 from client.rules import SiteRules
-from client.site import read_site_file
+from client.site import Site, read_site_file
 from lego_core.errors import SecureSumError, SiteRefusal
 from lego_core.letters import Letter
 from lego_core.plan import RunPlan
@@ -494,3 +494,29 @@ def test_example_in_the_documentation_can_be_read() -> None:
     text = text.replace(', "patient-dp"', "")  # a plan that some versions do not have
 
     assert SiteRules.model_validate(tomllib.loads(text)["rules"]).smallest_count == 20
+
+
+# ---- who is in which part ------------------------------------------------------------------------------
+
+
+def training_patients(sites: Path) -> set[str]:
+    config = {"plan": "tiny", "sites-dir": str(sites), "output": "out"}
+    context = Context(1, 2, {"partition-id": 0, "num-partitions": 1}, RecordDict(), config)
+    return {record.patient_id for record in Site.of(context).cohort.part("train").records}
+
+
+@pytest.mark.parametrize("own", [None, 5])
+def test_a_site_with_a_seed_of_its_own_trains_on_the_same_patients_under_any_plan(
+    sites: Path, own: int | None
+) -> None:
+    path = sites / "site-0" / "site.toml"
+    plain = read_site_file(path).to_plain()
+    del plain["data"]["part-column"]  # then the site splits
+    if own is not None:
+        plain["split-seed"] = own
+    path.write_text(tomli_w.dumps(plain), encoding="utf-8")
+
+    first = training_patients(sites)
+    set_plan(sites, seed=99)
+
+    assert (training_patients(sites) == first) == (own is not None)
