@@ -1,6 +1,6 @@
 """How anything crosses the wire: as a letter with a kind, a plain JSON body, and named tensors.
 
-No pickle, and no Flower types. The letters that there are stand in `protocol.py`.
+No pickle, and no Flower types. The letters that there are stand in `protocol`.
 """
 
 import json
