@@ -68,7 +68,7 @@ def test_the_tree_names_every_file_of_the_folder(folder: str) -> None:
 def test_all_public_names_are_sorted() -> None:
     for name in modules():
         exported = getattr(importlib.import_module(name), "__all__", [])
-        assert exported == sorted(exported), name
+        assert exported == sorted(exported, key=lambda one: (not one.isupper(), one)), name
 
 
 def test_the_list_of_letters_is_closed() -> None:
