@@ -15,6 +15,7 @@ from torch.nn.modules.instancenorm import _InstanceNorm
 
 from lego_core.errors import PrivacyError
 from lego_core.private_training._made_up import begin_anew, made_up_patients
+from lego_core.private_training._patient_gradients import PatientGradients
 from lego_core.private_training._private_copy import PrivateCopy
 from lego_core.records import Cohort
 from lego_core.tasks import Task
@@ -68,7 +69,7 @@ def check_per_patient_gradients(model: nn.Module, *, task: Task) -> None:
             _refuse(
                 name, f"{rows}, so its gradients are not those of single patients", "run it on whole batches"
             )
-        if not bool(((told[name] - gradients).abs() <= TOLERANCE * scale).all()):
+        if not bool(((told[name].whole() - gradients).abs() <= TOLERANCE * scale).all()):
             _refuse(
                 name,
                 "what Opacus takes for a patient's gradient differs from the patient's own",
@@ -122,12 +123,13 @@ def _one_by_one(model: nn.Module, patients: Cohort, task: Task) -> dict[str, Ten
     return {name: torch.stack(own) for name, own in gradients.items()}
 
 
-def _told_apart(model: nn.Module, patients: Cohort, task: Task) -> dict[str, Tensor]:
+def _told_apart(model: nn.Module, patients: Cohort, task: Task) -> dict[str, PatientGradients]:
     """The same gradients as private training gets them, from one pass over all."""
     try:
         private = PrivateCopy(model)
         batch = patients.batch()
-        private.backward(task.loss(logits_of(private.model, batch), batch.outcomes) * len(batch))
+        losses = task.loss(logits_of(private.model, batch), batch.outcomes) * len(batch)
+        return private.gradients_of(losses)
     except CALL_ERRORS as error:
         suspects = ", ".join(f"'{name}'" for name in _foreign(model)) or "the model"
         raise PrivacyError(
@@ -136,8 +138,6 @@ def _told_apart(model: nn.Module, patients: Cohort, task: Task) -> dict[str, Ten
             "layers, or name constants in `learned_constants` (lego_core.per_patient).",
             local=str(error),
         ) from error
-    found = {name: getattr(weight, "grad_sample", None) for name, weight in private.weights.items()}
-    return {name: told for name, told in found.items() if isinstance(told, Tensor)}
 
 
 def _foreign(model: nn.Module) -> list[str]:

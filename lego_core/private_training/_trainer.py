@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +11,7 @@ from lego_core.errors import PlanError, PrivacyError
 from lego_core.privacy import NoiseTerms
 from lego_core.private_training._gradient_check import check_per_patient_gradients
 from lego_core.private_training._noise import Chance
+from lego_core.private_training._patient_gradients import clipped_sums
 from lego_core.private_training._private_copy import PrivateCopy
 from lego_core.records import Cohort
 from lego_core.tasks import Task
@@ -22,9 +23,6 @@ from lego_core.training import (
     in_two_speeds,
     logits_of,
 )
-
-if TYPE_CHECKING:
-    from opacus.optimizers import DPOptimizer
 
 LARGEST_CHUNK = 128  # patients whose gradients are held at once
 CHUNK_BYTES = 2**28  # of all their gradients
@@ -57,7 +55,7 @@ class PrivateTrainer:
 
     Source:
         Abadi et al. "Deep Learning with Differential Privacy." CCS 2016. arXiv:1607.00133.
-        Opacus: Yousefpour et al. "Opacus: User-Friendly Differential Privacy Library in
+        Per-patient gradients: Yousefpour et al. "Opacus: User-Friendly Differential Privacy Library in
         PyTorch." 2021. arXiv:2109.12298.
     """
 
@@ -99,55 +97,43 @@ class PrivateTrainer:
         check_per_patient_gradients(self.model, task=self.task)
         private = PrivateCopy(self.model.to(self.device), encoders_only=self.privacy.trains == "encoders")
         weights = list(private.weights.values())
-        optimiser = self._optimiser(private.model, weights)
+        groups = in_two_speeds(private.model, self.settings)
+        optimiser = torch.optim.AdamW(groups, weight_decay=self.settings.weight_decay)
+        start = [weight.detach().clone() for weight in weights]
         mean = _RunningMean(weights)
         last_epoch = self.privacy.steps - round(1 / rate)
         with torch.random.fork_rng(), dropout_as_wished(private.model, stays=self.settings.dropout):
             torch.manual_seed(seed)
             for step in range(self.privacy.steps):
                 chosen = self.chance.chosen(len(train), rate=rate).nonzero()[0].tolist()
-                self._step(private, optimiser, train, chosen)
+                self._take_noised_gradients(private, train, chosen)
+                for weight, origin in zip(weights, start, strict=True):
+                    weight.grad.add_(weight.detach() - origin, alpha=self.proximal_strength)
+                optimiser.step()
                 if self.settings.keep == "mean" and step >= last_epoch:
                     mean.add(weights)
         mean.put_into(weights)
         private.hand_back(self.model)
         self.model.to("cpu").eval()
 
-    def _step(self, private: PrivateCopy, optimiser: "DPOptimizer", train: Cohort, chosen: list[int]) -> None:
-        """One step; without patients too, since to leave it out would tell that nobody was there."""
-        weights = list(private.weights.values())
-        size = sum(weight.numel() * weight.element_size() for weight in weights)
-        at_once = max(1, min(LARGEST_CHUNK, CHUNK_BYTES // size))
-        starts = range(0, max(1, len(chosen)), at_once)
-        for start in starts:
-            optimiser.zero_grad()
-            self._gradients(private, train, chosen[start : start + at_once])
-            private.leave_out_infinite()
-            optimiser.signal_skip_step(do_skip=start != starts[-1])
-            optimiser.step()
+    def _take_noised_gradients(self, private: PrivateCopy, train: Cohort, chosen: list[int]) -> None:
+        """Of nobody too, since to leave out a step would tell that nobody was there."""
+        sums = {name: torch.zeros_like(weight) for name, weight in private.weights.items()}
+        while chosen:
+            at_once = max(1, min(LARGEST_CHUNK, CHUNK_BYTES // private.bytes_per_patient))
+            patients, chosen = chosen[:at_once], chosen[at_once:]
+            for name, clipped in self._clipped(private, train, patients).items():
+                sums[name] += clipped
+        stddev = self.privacy.noise_multiplier * self.privacy.clip_norm
+        for name, weight in private.weights.items():
+            noise = self.chance.normal(tuple(weight.shape), stddev=stddev).to(weight.device)
+            weight.grad = ((sums[name].double() + noise) / self.privacy.batch_size).to(weight.dtype)
 
-    def _gradients(self, private: PrivateCopy, train: Cohort, patients: list[int]) -> None:
-        if not patients:
-            private.without_patients()
-            return
+    def _clipped(self, private: PrivateCopy, train: Cohort, patients: list[int]) -> dict[str, Tensor]:
         batch = train.batch(patients).to(self.device)
-        private.backward(self.task.loss(logits_of(private.model, batch), batch.outcomes) * len(batch))
-
-    def _optimiser(self, model: nn.Module, weights: list[nn.Parameter]) -> "DPOptimizer":
-        optimiser = _noisy_optimiser(
-            torch.optim.AdamW(in_two_speeds(model, self.settings), weight_decay=self.settings.weight_decay),
-            privacy=self.privacy,
-            chance=self.chance,
-        )
-        start = [weight.detach().clone() for weight in weights]
-
-        def pull_to_start(_: "DPOptimizer") -> None:
-            for weight, origin in zip(weights, start, strict=True):
-                if weight.grad is not None:
-                    weight.grad.add_(weight.detach() - origin, alpha=self.proximal_strength)
-
-        optimiser.attach_step_hook(pull_to_start)
-        return optimiser
+        losses = self.task.loss(logits_of(private.model, batch), batch.outcomes) * len(batch)
+        gradients = private.gradients_of(losses)
+        return clipped_sums(gradients, num_patients=len(batch), clip_norm=self.privacy.clip_norm)
 
 
 def check_private_settings(settings: TrainingSettings) -> None:
@@ -170,29 +156,6 @@ def _check_company(num_patients: int) -> None:
             f"Patient-level privacy hides a patient among others, and there is {num_patients} training "
             "patient for this model, of at least 2. Leave this modality out of site.toml."
         )
-
-
-def _noisy_optimiser(
-    optimiser: torch.optim.Optimizer, *, privacy: NoiseTerms, chance: Chance
-) -> "DPOptimizer":
-    from opacus.optimizers import DPOptimizer
-
-    class Noisy(DPOptimizer):
-        """Opacus' optimiser with noise from the operating system."""
-
-        def add_noise(self) -> None:
-            stddev = self.noise_multiplier * self.max_grad_norm
-            for weight in self.params:
-                total: Tensor = getattr(weight, "summed_grad")  # noqa: B009  # Opacus', which no type knows of
-                noise = chance.normal(tuple(weight.shape), stddev=stddev).to(weight.device)
-                weight.grad = (total.double() + noise).to(weight.dtype)
-
-    return Noisy(
-        optimiser,
-        noise_multiplier=privacy.noise_multiplier,
-        max_grad_norm=privacy.clip_norm,
-        expected_batch_size=privacy.batch_size,
-    )
 
 
 @final

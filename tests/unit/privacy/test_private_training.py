@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 import torch
-from blocks import CONTRACT, tiny_block, tiny_cohort
+from blocks import CONTRACT, TABLE, tiny_block, tiny_cohort
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import kstest
 from torch import Tensor, nn
 
@@ -13,11 +15,12 @@ from lego_core import Cohort, LegoBlock, LegoFuse, TrainingSettings
 from lego_core.encoders import TimeSeries
 from lego_core.errors import PlanError, PrivacyError
 from lego_core.privacy import PatientDp
-from lego_core.private_training import PrivateTrainer, _trainer
+from lego_core.private_training import PrivateTrainer, _trainer, check_per_patient_gradients
 from lego_core.private_training._noise import Chance
+from lego_core.private_training._patient_gradients import Outer, Whole, clipped_sums
 from lego_core.private_training._private_copy import PrivateCopy
+from lego_core.records import Inputs, ModalitySchema, Outcome, PatientRecord, Tokens
 from lego_core.records import Measurement as Rows
-from lego_core.records import ModalitySchema, Outcome, PatientRecord
 from lego_core.tasks import MultiLabel
 from lego_core.training import logits_of, predict_logits
 
@@ -136,20 +139,105 @@ def test_the_sum_is_divided_by_the_batch_expected_not_by_who_came(monkeypatch, p
     torch.testing.assert_close(vector(small), vector(large), rtol=1e-3, atol=1e-5)
 
 
-def test_a_patient_without_a_finite_gradient_adds_nothing():
-    private = PrivateCopy(tiny_block("a", num_outputs=1))
-    batch = tiny_cohort(["a"] * 4).batch()
-    private.backward(TASK.loss(logits_of(private.model, batch), batch.outcomes) * 4)
-    weights = list(private.weights.values())
-    before = [weight.grad_sample.clone() for weight in weights]
-    weights[0].grad_sample[1] = math.inf
-    weights[-1].grad_sample[2].view(-1)[0] = math.nan
+# ---- gradients that are never made --------------------------------------------------------------
 
-    private.leave_out_infinite()
 
-    for weight, gradients in zip(weights, before, strict=True):
-        assert not weight.grad_sample[[1, 2]].any()
-        assert torch.equal(weight.grad_sample[[0, 3]], gradients[[0, 3]])
+@st.composite
+def gradients_of_two_weights(draw) -> tuple[dict[str, Outer | Whole], np.ndarray]:
+    """Gradients of a matrix, as outer products, and of a vector; and the same, patient by patient."""
+    patients, inputs, outputs = (draw(st.integers(1, most)) for most in (5, 4, 3))
+    random = np.random.default_rng(draw(st.integers(0, 2**32)))
+    scale = 10.0 ** draw(st.integers(-4, 3))
+    came, back, bias = (random.normal(size=(patients, width)) * scale for width in (inputs, outputs, outputs))
+    matrices = np.stack([np.outer(one, other).ravel() for one, other in zip(back, came, strict=True)])
+    held = {"weight": Outer(torch.tensor(came), torch.tensor(back)), "bias": Whole(torch.tensor(bias))}
+    return held, np.hstack([matrices, bias])
+
+
+@given(gradients_of_two_weights(), st.floats(1e-3, 1e3))
+def test_outer_products_are_clipped_and_added_as_the_matrices_that_they_stand_for(gradients, bound):
+    held, apart = gradients
+    lengths = np.linalg.norm(apart, axis=1, keepdims=True)
+
+    sums = clipped_sums(held, num_patients=len(apart), clip_norm=bound)
+
+    expected = (apart * np.minimum(1, bound / (lengths + 1e-6))).sum(axis=0)
+    told = np.concatenate([sums["weight"].numpy().ravel(), sums["bias"].numpy()])
+    np.testing.assert_allclose(told, expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(
+        held["weight"].whole().flatten(1).numpy(), apart[:, : -len(sums["bias"])], rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("odd", [math.inf, -math.inf, math.nan, 1e200])
+def test_a_patient_without_a_finite_gradient_adds_nothing(odd):
+    def sums(came: Tensor, back: Tensor, bias: Tensor) -> dict[str, Tensor]:
+        held = {"weight": Outer(came, back), "bias": Whole(bias)}
+        return clipped_sums(held, num_patients=len(came), clip_norm=1.0)
+
+    came, back, bias = (torch.randn(4, width, dtype=torch.float64) for width in (3, 2, 2))
+    expected = sums(came[[0]], back[[0]], bias[[0]])
+
+    came[1, 0] = back[2, 1] = bias[3, 0] = odd
+    back[1, 0] = came[2, 0] = odd
+
+    told = sums(came, back, bias)
+    torch.testing.assert_close(told["weight"], expected["weight"])
+    if not math.isfinite(odd):
+        torch.testing.assert_close(told["bias"], expected["bias"])
+
+
+class Layers(nn.Module):
+    """Linear layers in three uses: of one row per patient, of several, of one row twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.token_dim = 5
+        self.row, self.rows, self.twice = nn.Linear(2, 5), nn.Linear(5, 5), nn.Linear(5, 5)
+
+    def forward(self, inputs: Inputs) -> Tokens:
+        tokens = self.rows(self.row(inputs.values[:, 0]).unsqueeze(1).expand(-1, 3, -1))
+        values = tokens + self.twice(self.twice(tokens.mean(dim=1)).tanh()).unsqueeze(1)
+        return Tokens(values, inputs.present.expand(-1, 3))
+
+
+def test_a_layer_that_sees_one_row_per_patient_holds_two_vectors_of_each():
+    block = LegoBlock("a", Layers(), TABLE, num_outputs=1, contract=CONTRACT)
+    batch = tiny_cohort(["a"] * 6).batch()
+    private = PrivateCopy(block)
+
+    gradients = private.gradients_of(TASK.loss(logits_of(private.model, batch), batch.outcomes) * 6)
+
+    in_the_encoder = {name: one for name, one in gradients.items() if name.startswith("encoder")}
+    assert {name for name, one in in_the_encoder.items() if isinstance(one, Outer)} == {"encoder.row.weight"}
+    matrices = sum(weight.nbytes for weight in private.weights.values())
+    saved = sum(
+        one.whole()[0].nbytes - one.num_bytes // 6 for one in gradients.values() if isinstance(one, Outer)
+    )
+    assert private.bytes_per_patient == matrices - saved
+    check_per_patient_gradients(block, task=TASK)
+
+
+def test_a_module_that_sees_many_rows_in_parts_is_found_out_while_it_trains(monkeypatch):
+    class InParts(nn.Module):
+        """Two patients at a time, if there are many rows."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.token_dim, self.linear = 5, nn.Linear(2, 5)
+
+        def forward(self, inputs: Inputs) -> Tokens:
+            at_once = 2 if inputs.values.shape[1] > 9 else max(1, len(inputs.values))
+            values = torch.cat([self.linear(part) for part in inputs.values.split(at_once)])
+            return Tokens(values, inputs.present)
+
+    schema = ModalitySchema(layout="bag", features=("a", "b"))
+    block = LegoBlock("a", InParts(), schema, num_outputs=1, contract=CONTRACT)
+    draw(monkeypatch, *range(8))
+    trainer = PrivateTrainer(block, task=TASK, settings=STEPS, privacy=plan(), device="cpu")
+
+    with pytest.raises(PrivacyError, match=r"'encoder.linear.weight' has gradients of 2 patients, .* has 8"):
+        trainer.fit(tiny_cohort(["a"] * 8, rows=12), seed=0)
 
 
 # ---- how loud the noise is ----------------------------------------------------------------------
@@ -225,14 +313,14 @@ def test_steps_that_drew_nobody_are_steps(monkeypatch):
     step = torch.optim.AdamW.step
     monkeypatch.setattr(torch.optim.AdamW, "step", lambda self: taken.append(1) or step(self))
     sizes = []
-    gradients = PrivateTrainer._gradients
-    monkeypatch.setattr(
-        PrivateTrainer,
-        "_gradients",
-        lambda self, private, train, patients: (
-            sizes.append(len(patients)) or gradients(self, private, train, patients)
-        ),
-    )
+    chosen = Chance.chosen
+
+    def counted(self: Chance, count: int, *, rate: float) -> np.ndarray:
+        drawn = chosen(self, count, rate=rate)
+        sizes.append(drawn.sum())
+        return drawn
+
+    monkeypatch.setattr(Chance, "chosen", counted)
 
     moved(tiny_cohort(["a"] * 10), plan(batch_size=1, steps=30))
 
@@ -253,13 +341,27 @@ def test_one_patient_cannot_hide():
         moved(tiny_cohort(["a"]), plan(batch_size=1))
 
 
-@pytest.mark.parametrize("value", [math.inf, 1e38, math.nan])
-def test_no_value_of_a_patient_decides_whether_there_is_a_training(value):
-    cohort = tiny_cohort(["a"] * 8)
-    for record in cohort.records[:3]:
-        record.modalities["a"].values.fill_(value)
+class Telltale(nn.Module):
+    """Mixes patients if one of them is beyond the others, so that a refusal would tell of this one."""
 
-    assert vector(moved(cohort, plan())).isfinite().all()
+    def __init__(self) -> None:
+        super().__init__()
+        self.token_dim, self.linear = 5, nn.Linear(2, 5)
+
+    def forward(self, inputs: Inputs) -> Tokens:
+        is_beyond = bool((inputs.values > 9).any())
+        values = inputs.values.mean(dim=0, keepdim=True) if is_beyond else 0.0
+        return Tokens(self.linear(inputs.values + values), inputs.present)
+
+
+def test_whether_training_is_refused_tells_nothing_of_the_patients():
+    cohort = tiny_cohort(["a"] * 8)
+    cohort.records[2].modalities["a"].values.fill_(100.0)
+    block = LegoBlock("a", Telltale(), TABLE, num_outputs=1, contract=CONTRACT)
+
+    PrivateTrainer(block, task=TASK, settings=STEPS, privacy=plan(), device="cpu").fit(cohort, seed=0)
+
+    assert all(weight.isfinite().all() for weight in block.parameters())
 
 
 @pytest.mark.parametrize(("patients", "delta"), [(50, 1e-5), (10_000, 1e-5), (20_000, 5e-6)])
