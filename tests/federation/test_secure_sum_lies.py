@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from flwr.app import Message
+from rehearsal import Run
 from sum_desk import (
     Answer,
     Consortium,
@@ -21,6 +22,7 @@ from sum_desk import (
     with_confirmations,
     with_sets,
 )
+from summing_plans import TEACHING, summing_plan
 from torch import Tensor
 
 import client.sums
@@ -426,6 +428,21 @@ def test_nor_are_they_where_their_hashes_were_put_right(four: Consortium) -> Non
 
     assert "its task-sha256 is not what this site's plan and question say" in desk.reasons(VICTIM_NAME)
     assert desk.sent(site=VICTIM) == NOTHING
+
+
+def test_nor_are_they_in_a_fuse_round(run: Run) -> None:
+    def other(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        first = min(tensors)
+        return {**tensors, first: tensors[first] + 1}
+
+    lie = lying(AskFuseUpdate, lambda one: one, to=TEACHING[0], tensors=other)
+
+    ended = run(summing_plan(changes="[rounds]\nrounds = 1"), lie)
+
+    reasons = [left.reason for left in ended.left_out("teaching-1", phase="fuse")]
+    assert any("it sent to all sites of the sum. Nothing was trained or sent" in one for one in reasons), (
+        reasons
+    )
 
 
 @pytest.fixture(scope="module")

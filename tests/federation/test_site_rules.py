@@ -43,7 +43,6 @@ from lego_core.protocol import (
 )
 from lego_core.records import ModalitySchema
 from lego_core.sum_letters import AskSumConfirmations, AskSumKeys, AskSumOpening, AskSumShares, SumKeys
-from lego_core.tasks import Classification
 from simulations.in_process import FIRST_NODE_ID, InProcessGrid
 
 FUSE = "[fuse]\nrounds = 1\n"
@@ -436,13 +435,18 @@ def test_session_that_withstands_fewer_corrupt_sites_than_the_plan_says_is_refus
         SiteRules().check_session(described(4, max_corrupt=1), terms=terms)
 
 
-def test_round_beyond_the_plan_is_declined(sites: Path) -> None:
-    agreement = Agreement(schemas={}, task=Classification(classes=("0", "1")))
-    question = AskBlockUpdate(agreement=agreement, modality="clinical", round=3)  # of two
+@pytest.mark.parametrize(
+    ("question", "most"),
+    [
+        (AskBlockUpdate(agreement=AGREEMENT, modality="clinical", round=3), 2),
+        (AskFuseUpdate(agreement=AGREEMENT, modalities=("clinical",), round=2), 1),
+    ],
+    ids=["block", "fuse"],
+)
+def test_round_beyond_the_plan_is_declined(question: Any, most: int, sites: Path) -> None:
+    said = refused(sites, question.letter())
 
-    letter, _ = ask(client_app, sites, letter=question.letter())
-
-    assert "it is asked for round 3, and its plan has 2. Nothing was trained" in Refusal.read(letter).public
+    assert f"it is asked for round {most + 1}, and its plan has {most}. Nothing was trained" in said
 
 
 # ---- rules that cannot be read ----------------------------------------------------------------------------
