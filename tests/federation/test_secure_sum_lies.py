@@ -553,13 +553,26 @@ def test_a_clock_that_is_fast_keeps_its_site_out_by_name(
     assert "Look at the clocks" in desk.reasons(VICTIM_NAME)
 
 
-def with_clock(
-    monkeypatch: pytest.MonkeyPatch, *, hours: int
-) -> Callable[[int, Message, Answer], Message | None]:
-    """The victim's clock is wrong by so many hours."""
+def test_a_session_that_ended_before_the_training_is_not_trained_for(
+    four: Consortium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = four.desk(with_clock(monkeypatch, hours=1, at=AskBlockUpdate))
 
-    def fault(site: int, _message: Message, answer: Answer) -> Message | None:
-        wrong = hours * 3600 if site == VICTIM else 0
+    gathered = desk.train()
+
+    assert VICTIM_NAME not in gathered.sites
+    assert "it ended" in desk.reasons(VICTIM_NAME)
+    assert not desk.sent(site=VICTIM)["vector"]
+
+
+def with_clock(
+    monkeypatch: pytest.MonkeyPatch, *, hours: int, at: type[AbstractMessage] | None = None
+) -> Callable[[int, Message, Answer], Message | None]:
+    """The victim's clock is wrong by so many hours; at one kind of question, or at all."""
+
+    def fault(site: int, message: Message, answer: Answer) -> Message | None:
+        asked = at is None or message.metadata.message_type == at.kind
+        wrong = hours * 3600 if site == VICTIM and asked else 0
         with monkeypatch.context() as patched:
             patched.setattr(client.sums, "time", SimpleNamespace(time=lambda: time.time() + wrong))
             return answer()
