@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from torch import Tensor
 
 from client.agreed_form import in_agreed_form, in_form, normalise_here
-from client.enough import check_enough
+from client.enough import check_enough, if_enough
 from client.site import Site
 from client.sums import Addend
 from client.way import Way
@@ -35,27 +35,30 @@ from lego_core.summed_scores import Case, all_cases
 
 def offer(site: Site) -> Letter:
     """Tell what the site holds, in numbers rounded down to tens."""
-    train = site.cohort.part("train")
+    train, validation = site.cohort.part("train"), site.cohort.part("validation")
     wanted = [name for name in site.plan.modalities if name in site.cohort.schemas]
+    paired, judges_paired = train.with_several(wanted), validation.with_several(wanted)
     offers = {
         name: ModalityOffer(
             schema_here=site.cohort.schemas[name],
             encoder=site.plan.modalities[name].encoder,
             patients=len(train.holding(name)) // 10 * 10,
             trains=len(train.holding(name)) > 0,
+            fuses=len(paired.holding(name)) > 0,
+            judges=len(if_enough(site, validation.holding(name))) > 0,
         )
         for name in wanted
         if len(site.cohort.holding(name))
     }
-    paired = len(train.with_several(wanted))
     enough = {part: _groups(site, part, wanted) for part in ("test", "validation")}
     return Offer(
         site=site.file.name,
         plan=site.plan.name,
         latent=site.plan.latent,
         modalities=offers,
-        paired_patients=paired // 10 * 10,
-        paired=paired > 0,
+        paired_patients=len(paired) // 10 * 10,
+        paired=len(paired) > 0,
+        judges_paired=len(if_enough(site, judges_paired)) > 0,
         test_groups=enough["test"],
         validation_groups=enough["validation"],
     ).letter()
@@ -69,9 +72,10 @@ def statistics(site: Site, question: AskStatistics, state: Mapping[str, Tensor],
     train = len(cohort.part("train").holding(question.modality))
     if train < 2:
         raise DataError(
-            f"Site '{site.file.name}' has {train} training patients with modality '{question.modality}', "
-            "and sums over fewer than 2 are the patient. Nothing was sent; take the modality out of "
-            "site.toml, or join another site."
+            f"Site '{site.file.name}' has too few training patients with modality '{question.modality}', and "
+            "sums over fewer than 2 are the patient. Nothing was sent; take the modality out of site.toml, "
+            "or join another site.",
+            local=f"{train} training patients",
         )
     check_enough(site, train, of=f"training patients with modality '{question.modality}'")
     tensors = FeatureStatistics.of(cohort, question.modality).to_tensors()
@@ -85,8 +89,9 @@ def outcomes(site: Site, question: AskOutcomes, state: Mapping[str, Tensor], way
     train = len(site.cohort.part("train"))
     if train < 2:
         raise DataError(
-            f"Site '{site.file.name}' has {train} training patients, and counts over fewer than 2 are the "
-            "patient. Nothing was sent; join another site."
+            f"Site '{site.file.name}' has too few training patients, and counts over fewer than 2 are the "
+            "patient. Nothing was sent; join another site.",
+            local=f"{train} training patients",
         )
     check_enough(site, train, of="training patients")
     tensors = site.plan.task.summarise(site.cohort).to_tensors()
@@ -139,6 +144,7 @@ def report(site: Site, question: AskReport, state: Mapping[str, Tensor], way: Wa
         seed=plan.seed,
         bootstrap=plan.evaluation.bootstrap,
         smallest_count=site.smallest_count,
+        reference="test" if plan.privacy.noise_alone else "train",
         device=site.file.device,
     )
     invited = [cases[group] for group in question.sums]

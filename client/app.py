@@ -19,6 +19,7 @@ from client.records import read_letter, reply_with
 from client.site import Site
 from client.sums import SumSeat
 from client.way import Way, way_of
+from lego_core.guard import check_weights
 from lego_core.letters import Letter
 from lego_core.protocol import (
     AbstractSummable,
@@ -112,6 +113,7 @@ def _numbers(
     letter = read_letter(message)
     question, site = kind.read(letter), _open(context)
     site.file.rules.check_question(question)
+    check_weights(letter.tensors)
     return reply_with(answer(site, question, letter.tensors, way_of(site, context, question)), message)
 
 

@@ -2,14 +2,15 @@
 
 import hashlib
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 from lego_core.accounting import Epsilon, NoisySteps, epsilon_of
 from lego_core.chained_log import ChainedLog
 from lego_core.errors import BudgetSpent, SecureSumError
+from lego_core.privacy import FEWEST_IN_A_SUM
 from lego_core.privacy.fsa1.ledger import SumKey
 
 ENTERED, CONFIRMED, CHARGED = "sum-stage", "sum-confirmed", "privacy-charged"
@@ -21,13 +22,15 @@ class SiteLedger:
 
     Args:
         path: The file of chained lines.
+        compares_runs: Whether a sum of another run is held against one that differs from it by few sites.
 
     Raises:
         LogError: If what is there was changed.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, compares_runs: bool = True) -> None:
         self._log = ChainedLog(path)
+        self._compares_runs = compares_runs
 
     @property
     def head(self) -> str:
@@ -51,33 +54,31 @@ class SiteLedger:
                 )
             self._log.append_locked(ENTERED, entry)
 
-    def confirm(self, key: SumKey, *, sid: bytes, survivors: frozenset[int]) -> None:
+    def confirm(self, key: SumKey, *, sid: bytes, sites: frozenset[str]) -> None:
         """Note whose sum may be opened; on the disk when this returns.
 
         Args:
             key: What is summed.
             sid: The session.
-            survivors: Places of the sites in the sum.
+            sites: Names of the sites in the sum.
 
         Raises:
-            SecureSumError: If another session or set was confirmed for these weights, or in this round.
+            SecureSumError: If another session or set was confirmed for these weights, or in this round; or
+                in another run a set that differs by few sites, for the same weights.
             LogError: If it cannot be written.
         """
-        entry = {**asdict(key), "session": sid.hex(), "survivors": sorted(survivors)}
+        entry = {**asdict(key), "session": sid.hex(), "sites": sorted(sites)}
         with self._log.locked():
-            before = [
-                one
-                for one in self._log.events
-                if one["event"] == CONFIRMED
-                and (one["run"], one["group"]) == (key.run, key.group)
-                and (one["round"] == key.round or one["weights_sha256"] == key.weights_sha256)
-            ]
-            if any(one[name] != entry[name] for one in before for name in ("session", "survivors")):
+            alike = [one for one in self._log.events if one["event"] == CONFIRMED and _is_alike(one, key)]
+            before = [one for one in alike if one["run"] == key.run]
+            if any(one[name] != entry[name] for one in before for name in ("session", "sites")):
                 raise SecureSumError(
                     f"This site has let a sum of '{key.group}' in run '{key.run}' be opened before, for the "
                     "same weights or round, and other sites or keys. Two such sums show one site by "
                     "subtraction, so it signs no second one. Go on with the next round, from other weights."
                 )
+            if self._compares_runs:
+                _check_other_runs(key, sites, [one for one in alike if one not in before])
             if not before:
                 self._log.append_locked(CONFIRMED, entry)
 
@@ -135,6 +136,27 @@ class SiteLedger:
         entries = [entry for entry in self._log.events if entry["event"] == CHARGED]
         steps = [NoisySteps(one["noise_multiplier"], one["sampling_rate"], one["steps"]) for one in entries]
         return steps, [entry["delta"] for entry in entries]
+
+
+def _is_alike(entry: Mapping[str, Any], key: SumKey) -> bool:
+    """Whether a sum that was confirmed is of the same vectors: of these weights, or of this round."""
+    if entry["group"] != key.group:
+        return False
+    in_this_round = (entry["run"], entry["round"]) == (key.run, key.round)
+    return in_this_round or entry["weights_sha256"] == key.weights_sha256
+
+
+def _check_other_runs(key: SumKey, sites: frozenset[str], others: Sequence[Mapping[str, Any]]) -> None:
+    for other in others:
+        differing = sites ^ set(other["sites"])
+        if 0 < len(differing) < FEWEST_IN_A_SUM:
+            raise SecureSumError(
+                f"This site has let a sum of '{key.group}' be opened in run '{other['run']}', for the same "
+                f"weights, over other sites than in run '{key.run}': they differ by {sorted(differing)}, "
+                "and the difference of the two sums is what these sites gave. It signs no second one. Run "
+                "with the same sites as before, or with three more or fewer; or let the operators of all "
+                "sites set rules.compare-runs to false, if they mean to show it."
+            )
 
 
 def _seal(patients: Iterable[str]) -> str:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from client.agreed_form import in_agreed_form, normalise_here
@@ -29,6 +30,7 @@ from lego_core.protocol import (
 )
 from lego_core.records import Cohort
 from lego_core.run_sums import (
+    everybodys_part,
     part_groups,
     score_form,
     sum_parts,
@@ -36,13 +38,13 @@ from lego_core.run_sums import (
 )
 from lego_core.sum_forms import check_weight
 from lego_core.tasks import Task
-from lego_core.training import Trainer, TrainingSettings, predict_logits
+from lego_core.training import Trainer, TrainingSettings, predict_logits, within_reason
 from lego_core.update import BlockUpdate, to_named
 
 
 def block_update(site: Site, question: AskBlockUpdate, state: Mapping[str, Tensor], way: Way) -> Letter:
     """Train one block on the patients who have its modality, or score the weights received."""
-    _check_round(question.round, most=1 if question.to_the_end else site.plan.rounds.rounds)
+    _check_round(question, most=1 if question.to_the_end else site.plan.rounds.rounds)
     agreement = question.agreement
     block = build_block(site.plan, agreement, question.modality)
     block.load_state_dict(dict(state))
@@ -62,7 +64,7 @@ def fuse_update(site: Site, question: AskFuseUpdate, state: Mapping[str, Tensor]
     agreement, fuse = question.agreement, site.plan.fuse
     if fuse is None:
         raise DataError(f"Plan '{site.plan.name}' has no [fuse], and the server asks for a fuse round.")
-    _check_round(question.round, most=fuse.rounds)
+    _check_round(question, most=fuse.rounds)
     blocks = [build_block(site.plan, agreement, name) for name in question.modalities]
     fused = build_fuse(site.plan, blocks, Ingredients.of_untrained(blocks))
     fused.load_state_dict(dict(state))
@@ -90,10 +92,12 @@ def _answer(
     plan, task, contract = site.plan, question.agreement.task, update_contract(model)  # before any patient
     train, validation = cohort.part("train"), cohort.part("validation")
     alone = plan.privacy.sum_terms is not None and not way.is_unseen  # then losses have no sum to hide in
-    scored = Progress() if alone else _score(model, if_enough(site, validation), task)
+    judges = validation.keep([]) if alone else if_enough(site, validation)
+    scored = _score(model, judges, task)
+    scores = [Addend(score_form(model), scored.scores_to_sums())] if len(judges) else []
     if question.score_only:
-        return way.send(scored.letter(), [Addend(score_form(model), scored.to_sums())])
-    check_weight(len(train), plan.privacy.sum_terms)
+        return way.send(scored.letter(), scores)
+    check_weight(len(train), plan.privacy)
     check_enough(site, len(train), of="training patients")
     received = {name: tensor.clone() for name, tensor in exchanged(model).items()}
     noise = plan.privacy.noise_terms if way.is_unseen else plan.privacy.noise_alone
@@ -111,29 +115,35 @@ def _answer(
         epochs = Trainer(model, **about).fit(train, validation if to_the_end else None, seed=seed)
         losses = tuple(epoch.train_loss for epoch in epochs)
     difference = _difference(exchanged(model), received)
+    if way.is_unseen:
+        difference = _within_reach(difference, received)
     updates, were_longer = _updates(model, difference, patients=len(train), plan=plan)
     seconds = time.monotonic() - started
     progress = scored.model_copy(update={"train_losses": losses, "seconds": seconds})
     letter = Update(weight=float(len(train)), progress=progress, spent=spent).letter(_named(model, updates))
     contract.check(letter, sender=f"Site '{site.file.name}'")
-    numbers = progress.to_sums(train_patients=len(train), shortened=were_longer)
+    numbers = progress.losses_to_sums(train_patients=len(train), shortened=were_longer)
     addends = [
         Addend(form, numbers if form.numbers else {}, updates[part])
         for part, form in update_forms(model).items()
+        if part == everybodys_part(model) or len(train.holding(part))
     ]
-    return way.send(letter, addends, spent=spent)
+    return way.send(letter, addends + scores, spent=spent)
 
 
-def _check_round(number: int, *, most: int) -> None:
+def _check_round(question: AskBlockUpdate | AskFuseUpdate, *, most: int) -> None:
     """Decline rounds beyond the plan: each one more tells more.
+
+    After the last round of training there is one more in which the weights are only scored.
 
     Raises:
         SiteRefusal: If it is one.
     """
+    number = question.round - 1 if question.score_only else question.round
     if number > most:
         raise SiteRefusal(
-            f"This site declines: it is asked for round {number}, and its plan has {most}. Nothing was "
-            "trained or sent. Give server and site the bundle of the same plan."
+            f"This site declines: it is asked for round {question.round}, and its plan has {most}. Nothing "
+            "was trained or sent. Give server and site the bundle of the same plan."
         )
 
 
@@ -168,10 +178,23 @@ def _difference(now: Mapping[str, Tensor], before: Mapping[str, Tensor]) -> dict
     }
 
 
+def _within_reach(difference: Mapping[str, Tensor], received: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """No change at all, if training went beyond all numbers.
+
+    Where updates are summed, a refusal would be this site's alone, and weights could be made that
+    bring it about for some patients only.
+    """
+    if all(bool(torch.isfinite(tensor).all()) for tensor in difference.values()):
+        return dict(difference)
+    return {name: torch.zeros_like(received.get(name, tensor)) for name, tensor in difference.items()}
+
+
 def _score(model: LegoBlock | LegoFuse, validation: Cohort, task: Task) -> Progress:
+    """How the weights do; what they make of a patient beyond all reason counts as far as reason goes."""
     if not len(validation):
         return Progress()
     logits, outcomes = predict_logits(model, validation)
+    logits = within_reason(logits)
     ranked = task.score(task.predict(logits), outcomes)
     return Progress(
         validation_loss=float(task.loss(logits, outcomes)) * len(validation),

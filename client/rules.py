@@ -21,7 +21,10 @@ Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 
 @final
 class SiteRules(Component):
-    """The table `[rules]` of `site.toml`. A key that is left out asks for nothing, but for `encoders`.
+    """The table `[rules]` of `site.toml`.
+
+    A key that is left out asks for nothing, but for `encoders`, and for `privacy`, which a site with data of
+    its own must name.
 
     ```toml
     [rules]
@@ -33,6 +36,7 @@ class SiteRules(Component):
     most-rounds = 30                        # rounds of training, of blocks and fused model together
     smallest-count = 20                     # fewest patients behind anything that leaves
     plans = ["9f86d081884c7d65..."]         # SHA-256 of the plan files that were approved
+    compare-runs = true                     # hold sums of one run against those of another
     ```
 
     Args:
@@ -47,6 +51,8 @@ class SiteRules(Component):
         smallest_count: Fewest patients behind sums, updates and scores; where the plan's
             `evaluation.smallest-count` is larger, that applies.
         plans: SHA-256 of the plans that may be run, as `sha256sum` gives it of the file.
+        compare_runs: Whether the site signs no secure sum that differs, by one site or two, from one of
+            another run for the same weights: the difference is what these sites gave.
 
     Guarantees:
         Whatever the server asks first, a refused run reads no file of patients.
@@ -62,6 +68,7 @@ class SiteRules(Component):
     most_rounds: int | None = Field(default=None, ge=1)
     smallest_count: int | None = Field(default=None, ge=1)
     plans: tuple[Sha256, ...] | None = Field(default=None, min_length=1)
+    compare_runs: bool = True
 
     @field_validator("privacy")
     @classmethod
@@ -88,6 +95,19 @@ class SiteRules(Component):
             raise SiteRefusal(
                 f"This site declines: {'; '.join(reasons)}. No data was opened. Agree on a plan that the "
                 "site accepts, or let its operator change [rules] in site.toml."
+            )
+
+    def check_stated(self) -> None:
+        """Decline any run while the site does not say which privacy it accepts.
+
+        Raises:
+            SiteRefusal: If it does not.
+        """
+        if self.privacy is None:
+            raise SiteRefusal(
+                "This site declines: its site.toml does not say which kinds of privacy plans it accepts. No "
+                f"data was opened. Let its operator name them in [rules], key privacy; there are "
+                f"{kinds_of(Privacy)}."
             )
 
     def check_question(self, question: AbstractSummable) -> None:
@@ -120,13 +140,14 @@ class SiteRules(Component):
         Raises:
             SecureSumError: If it is.
         """
-        if described.max_corrupt < terms.max_corrupt:
+        there = len(described.participants)
+        if described.max_corrupt < terms.most_corrupt(there):
             raise SecureSumError(
                 f"The site refuses this session of the secure sum: it withstands {described.max_corrupt} "
-                f"corrupt sites, and its plan asks for {terms.max_corrupt} (key max-corrupt). Nothing was "
-                "sent. Give server and site the same bundle."
+                f"corrupt sites of {there}, and its plan asks for {terms.most_corrupt(there)} (key "
+                "max-corrupt). Nothing was sent. Give server and site the same bundle."
             )
-        wanted = max(terms.fewest, self.smallest_group)
+        wanted = max(terms.fewest_survivors(there), self.smallest_group)
         if described.min_survivors < wanted:
             raise SecureSumError(
                 f"The site refuses this session of the secure sum: a sum of {described.min_survivors} sites "

@@ -35,6 +35,9 @@ class SiteFile(Component):
         name: Name of the site, as the other sites may read it.
         data: Where and how the data lie; paths are relative to the file.
         split: The site's own shares of training, validation and test patients.
+        split_seed: Decides who is in which part, in place of the plan's seed. A site that gives one never
+            validates or tests on a patient whom it trained on in another run; without it, a plan of
+            another seed deals the parts anew.
         device: Where to compute.
         threads: How many processor threads to use.
         identity: Its key and its consortium, for the secure sum.
@@ -45,6 +48,7 @@ class SiteFile(Component):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")
     data: Dataset
     split: Split | None = None
+    split_seed: int | None = Field(default=None, ge=0)
     device: Device = "auto"
     threads: int = Field(default=1, ge=1)
     identity: Identity | None = None
@@ -94,10 +98,12 @@ class Site:
                 are against the plan, or there are more nodes than the plan has hospitals.
         """
         plan = plan_of(context)
-        if "site-file" not in context.node_config and not context.run_config["sites-dir"]:
+        if not is_hospital(context) and not context.run_config["sites-dir"]:
             return cls._simulated(context, plan)
         path = site_file(context)
         file = read_site_file(path)
+        if is_hospital(context):
+            file.rules.check_stated()
         file.rules.check_plan(plan, sha256=hashlib.sha256(plan_file(context).read_bytes()).hexdigest())
         return cls(file, plan, path.parent, load=lambda: file.rules.restrict(_load(file, plan, path.parent)))
 
@@ -162,7 +168,8 @@ def _load(file: SiteFile, plan: RunPlan, folder: Path) -> Cohort:
     try:
         _check_classes(file.data.classes_in_order, task=plan.task)
         cohort = file.data.load(folder)
-        return split_by_patient(cohort, file.split or plan.split, task=plan.task, seed=plan.seed)
+        seed = plan.seed if file.split_seed is None else file.split_seed
+        return split_by_patient(cohort, file.split or plan.split, task=plan.task, seed=seed)
     except LegoError as error:
         raise type(error)(f"Site '{file.name}': {error.public}", local=error.local) from error
 
@@ -181,6 +188,11 @@ def _check_classes(classes: tuple[str, ...] | None, *, task: Task) -> None:
         )
 
 
+def is_hospital(context: Context) -> bool:
+    """Whether a hospital started this node for its own data; all others are played."""
+    return "site-file" in context.node_config
+
+
 def site_file(context: Context) -> Path:
     """Where this site's description lies. The one place where a laptop differs from a hospital.
 
@@ -188,7 +200,7 @@ def site_file(context: Context) -> Path:
         SiteRefusal: If the run names a folder on a hospital's disk.
     """
     sites_dir = str(context.run_config["sites-dir"])
-    if "site-file" in context.node_config:  # a hospital started its own SuperNode
+    if is_hospital(context):
         if sites_dir:
             raise SiteRefusal(
                 "This site declines: the run names a sites-dir, and a server may not choose a path on this "
@@ -200,7 +212,7 @@ def site_file(context: Context) -> Path:
 
 def local_log(context: Context) -> Path:
     """Where this site writes what nobody else may read."""
-    if "site-file" in context.node_config:
+    if is_hospital(context):
         return Path(str(context.node_config["site-file"])).parent / "site.log"
     sites_dir = str(context.run_config["sites-dir"])
     folder = Path(sites_dir) if sites_dir else Path("runs") / "flower"
@@ -219,7 +231,7 @@ def plan_file(context: Context) -> Path:
         PlanError: If there is none of the run's name.
     """
     sites_dir = str(context.run_config["sites-dir"])
-    if sites_dir and "site-file" not in context.node_config:
+    if sites_dir and not is_hospital(context):
         return Path(sites_dir) / "plan.toml"
     return find_plan(str(context.run_config["plan"]))
 

@@ -4,6 +4,8 @@ What a session needs to go on lies in Flower's state of this site and run, and g
 whose process lost it is absent from the sum. What may never be answered twice lies in the ledger.
 """
 
+import hashlib
+import json
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -40,6 +42,12 @@ from lego_core.sum_letters import (
 )
 from lego_core.update import BlockUpdate
 
+NOTHING_TO_ADD = (
+    "This site declines: it has no patients who would add to this sum, and zeros would make it one of fewer "
+    "sites than it says. Nothing was sent in it; the sum goes on without this site."
+)
+PINNED = "pinned"  # the record of what stays as it is for a run
+
 T = TypeVar("T")
 A = TypeVar("A")
 
@@ -72,7 +80,7 @@ class SumSeat:
         self._site = site
         self._state = context.state
         self._run = run_name(site.plan.name, context.run_id)
-        self._ledger = SiteLedger(site.folder / "ledger.jsonl")
+        self._ledger = SiteLedger(site.folder / "ledger.jsonl", compares_runs=site.file.rules.compare_runs)
         self._received_sha256 = ""
 
     # ---- the legs around the vectors -------------------------------------------------------
@@ -138,6 +146,7 @@ class SumSeat:
                 "server's name."
             )
         self._received_sha256 = weights_sha256(own)
+        self._check_unchanged(question)
         for group, invitation in question.sums.items():
             described = self._described(invitation.session)
             self._expected(question, known[group]).check(described)
@@ -150,7 +159,11 @@ class SumSeat:
         *,
         spent: Spent | None = None,
     ) -> Letter:
-        """Hide the vectors of all sums that the question invites to; what goes into no sum stays here."""
+        """Hide the vectors of all sums that the question invites to; what goes into no sum stays here.
+
+        A sum to which this site's patients add nothing is declined: with its zeros, the sum would be
+        of fewer sites than it says.
+        """
         model = weights_sha256(question.weights)
 
         def hide(group: str, addend: Addend) -> MaskedVector:
@@ -170,12 +183,34 @@ class SumSeat:
 
         wanted = {addend.form.group: addend for addend in addends if addend.form.group in question.sums}
         vectors, declined = _each(wanted, hide)
+        declined |= dict.fromkeys(question.sums.keys() - wanted.keys(), NOTHING_TO_ADD)
         sid = {group: invitation.session for group, invitation in question.sums.items()}
         return MaskedVectors(
             signatures={sid[group]: vector.signature for group, vector in vectors.items()},
             declined={sid[group]: reason for group, reason in declined.items()},
             spent=spent,
         ).letter({sid[group]: _as_tensor(vector.residues) for group, vector in vectors.items()})
+
+    def _check_unchanged(self, question: AbstractSummable) -> None:
+        """Refuse another agreement, or other modalities of the site, than before in the same run.
+
+        By changing them a server could have sums over other patients, or other features, of the same sites.
+
+        Raises:
+            SiteRefusal: If they are others.
+        """
+        pinned = self._state.config_records.get(PINNED) or ConfigRecord()
+        for about in ("agreement", "modalities"):
+            if about not in type(question).model_fields:
+                continue
+            plain = json.dumps(question.model_dump(mode="json", include={about}), sort_keys=True)
+            now = hashlib.sha256(plain.encode()).hexdigest()
+            if pinned.setdefault(about, now) != now:
+                raise SiteRefusal(
+                    f"This site declines: the server names another {about} in this question than in an "
+                    "earlier one of this run. Nothing was sent. Begin a new run if the sites have changed."
+                )
+        self._state[PINNED] = pinned
 
     # ---- sessions --------------------------------------------------------------------------
 
@@ -243,6 +278,8 @@ class SumSeat:
     def _forget_what_is_over(self) -> None:
         now = time.time()
         for sid, record in list(self._state.config_records.items()):
+            if sid == PINNED:
+                continue
             if record["over"] or cast(int, record["deadline"]) < now:
                 del self._state[sid]
 

@@ -215,7 +215,8 @@ def forms_of(question: AbstractSummable, plan: RunPlan) -> list[SumForm]:
             return [grams_form(question.modality, trunk)]
         case AskBlockUpdate() | AskFuseUpdate():
             model = model_of(question, plan)
-            return [score_form(model)] if question.score_only else list(update_forms(model).values())
+            updates = {} if question.score_only else update_forms(model)
+            return [*updates.values(), score_form(model)]
         case AskReport():
             every = tuple(name for name in plan.modalities if name in question.agreement.schemas)
             cases = all_cases(

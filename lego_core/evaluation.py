@@ -25,7 +25,7 @@ from lego_core.records import Batch, Cohort
 from lego_core.small_cells import SMALLEST_GROUP
 from lego_core.statistics import training_outcomes
 from lego_core.tasks import Score, Task
-from lego_core.training import Device, choose_device, predict_logits
+from lego_core.training import Device, choose_device, predict_logits, within_reason
 
 __all__ = [
     "EvaluationReport",
@@ -67,10 +67,12 @@ class ModelSet(nn.Module):
     def predict(self, method: Method, batch: Batch, task: Task) -> Float[Tensor, "B Q"]:
         """Predictions of one model for patients who all hold the batch's modalities."""
         if method == "fuse" and self.fused is not None:
-            return task.predict(self.fused(batch))
+            return task.predict(within_reason(self.fused(batch)))
         if method == "merge":
-            return task.predict(self.merged(batch))
-        singles = [task.predict(self.merged.blocks[name](batch.inputs[name])) for name in batch.inputs]
+            return task.predict(within_reason(self.merged(batch)))
+        singles = [
+            task.predict(within_reason(self.merged.blocks[name](batch.inputs[name]))) for name in batch.inputs
+        ]
         return torch.stack(singles).mean(dim=0)
 
 
@@ -98,6 +100,7 @@ def evaluate(
     seed: int,
     bootstrap: int = 200,
     smallest_count: int = 10,
+    reference: Literal["train", "test"] = "train",
     device: Device = "cpu",
 ) -> SiteReport:
     """Score every model on every subset of modalities, on a site's own patients.
@@ -105,8 +108,7 @@ def evaluate(
     Args:
         model: The models to compare, of the modalities that are held here.
         cohort: The site's patients, each in one part. Test patients are scored, and complete
-            validation patients, on which the run chooses a model; of the training patients,
-            only outcomes are used, where a metric needs the censoring.
+            validation patients, on which the run chooses a model.
         task: What is predicted.
         all_modalities: The modalities of the whole run; who has all of them is complete.
         site: Name of the site, so that no two sites draw alike.
@@ -114,10 +116,13 @@ def evaluate(
         bootstrap: Number of resamples.
         smallest_count: Scores of fewer patients are withheld, and counted as withheld; so are those
             that would tell of fewer by subtraction (`small_cells.py`).
+        reference: Whose outcomes tell how patients are lost, where a metric of the charts needs the
+            censoring. `test` where nothing may be told of training patients without noise.
         device: Where to compute.
 
     Guarantees:
         No row rests on fewer than `smallest_count` patients.
+        Of training patients, nothing but outcomes is used, and with `reference` set to `test` not even these.
     """
     chosen = choose_device(device)
     scorer = _Scorer(
@@ -126,8 +131,10 @@ def evaluate(
     scores: list[ScoreRow] = []
     charts: list[ChartRow] = []
     withheld = 0
-    reference = training_outcomes(cohort, num_columns=len(task.outcome_columns))
     test = cohort.part("test")
+    known = outcomes_of(test)
+    if reference == "train":
+        known = training_outcomes(cohort, num_columns=len(task.outcome_columns))
     enough_for_charts = max(smallest_count, SMALLEST_GROUP)
     held = [name for name in model.merged.modalities if name in cohort.schemas]
     open_groups = groups_to_score(test, held, smallest=smallest_count)
@@ -144,7 +151,7 @@ def evaluate(
             scores.append(row)
             if of_group in charted and _worth_a_chart(subset, held):
                 details = task.details(
-                    predictions, outcomes_of(group), reference=reference, smallest=enough_for_charts
+                    predictions, outcomes_of(group), reference=known, smallest=enough_for_charts
                 )
                 about = row.model_dump(include={"method", "modalities", "patients", "count"})
                 charts.append(ChartRow.model_validate({**about, "details": details}))

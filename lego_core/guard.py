@@ -10,6 +10,7 @@ from lego_core.component import Component
 from lego_core.errors import ProtocolError
 from lego_core.update import BlockUpdate, to_vector
 
+LARGEST_WEIGHT = 1e12  # a mean of a feature in odd units may be large
 ROUNDING = 1e-3  # relative: what float32 and fixed point may add to a norm
 
 
@@ -39,6 +40,24 @@ class Guard(Component):
         return not loss <= best + self.worst_rise * abs(best)
 
 
+def check_weights(tensors: Mapping[str, Tensor]) -> None:
+    """Refuse weights that no training comes to, before any patient meets them.
+
+    They would overflow for some patients and not for others, so that a site would tell, by what fails there,
+    which patients it has.
+
+    Raises:
+        ProtocolError: With the name of the first.
+    """
+    for name, tensor in tensors.items():
+        if not bool((tensor.abs() <= LARGEST_WEIGHT).all()):  # what is not a number fails here, too
+            raise ProtocolError(
+                f"The weights '{name}' that came hold numbers that are not finite, or beyond "
+                f"{LARGEST_WEIGHT:g}. No data was opened. Lower the learning rate, or look at who sends "
+                "such weights."
+            )
+
+
 def shortened(update: Mapping[str, Tensor], *, weight: float, bound: float) -> tuple[BlockUpdate, bool]:
     """An update no longer than a bound, and whether it had to be shortened.
 
@@ -54,8 +73,14 @@ def shortened(update: Mapping[str, Tensor], *, weight: float, bound: float) -> t
     return BlockUpdate(vector * weight, weight), norm > bound
 
 
-def check_norm(update: BlockUpdate, *, bound: float, whose: str) -> None:
+def check_norm(update: BlockUpdate, *, bound: float, whose: str, key: str) -> None:
     """Refuse an update, of one site or the mean of several, that no faithful sites come to.
+
+    Args:
+        update: It.
+        bound: Largest L2 norm.
+        whose: For the error.
+        key: Where the plan says the bound.
 
     Raises:
         ProtocolError: If it is longer than the bound.
@@ -63,6 +88,6 @@ def check_norm(update: BlockUpdate, *, bound: float, whose: str) -> None:
     norm = float(update.mean().norm())
     if not norm <= bound * (1 + ROUNDING):
         raise ProtocolError(
-            f"{whose} has norm {norm:.3g}, and this run bounds it by {bound:g} at every site (keys "
-            "privacy.clip-norm and guard.norm-bound). It was put aside; a site does not keep to the plan."
+            f"{whose} has norm {norm:.3g}, and this run bounds it by {bound:g} at every site (key {key}). It "
+            "was put aside; a site does not keep to the plan."
         )

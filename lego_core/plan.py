@@ -298,8 +298,8 @@ class RunPlan(Component):
         if self.guard.norm_bound is not None and self.privacy.sum_terms is not None:
             raise ValueError(
                 f"guard.norm-bound is {self.guard.norm_bound:g}, and under privacy '{self.privacy.kind}' "
-                f"privacy.clip-norm, {self.privacy.sum_terms.clip_norm:g}, is the bound; take "
-                "guard.norm-bound out"
+                f"{self.privacy.sums_table}.clip-norm, {self.privacy.sum_terms.clip_norm:g}, is the bound; "
+                "take guard.norm-bound out"
             )
         return self
 
@@ -330,6 +330,12 @@ class RunPlan(Component):
                 f"merging.modality-weights names {sorted(weights)} and the plan's modalities are "
                 f"{sorted(self.modalities)}; give every modality one weight"
             )
+        strange = [name for name in self.privacy.travel_alone if name not in self.modalities]
+        if strange:
+            raise ValueError(
+                f"privacy.alone names {strange} and the plan's modalities are {sorted(self.modalities)}; "
+                "name those whose updates may travel one by one"
+            )
         groups = self.simulation.groups if self.simulation else ()
         unknown = {name for group in groups for name in group.modalities} - set(self.modalities)
         if unknown:
@@ -345,6 +351,11 @@ class RunPlan(Component):
         """The longest update of a site, per part of a model; None for any."""
         terms = self.privacy.sum_terms
         return terms.clip_norm if terms else self.guard.norm_bound
+
+    @property
+    def update_bound_key(self) -> str:
+        """Where the plan says it."""
+        return f"{self.privacy.sums_table}.clip-norm" if self.privacy.sum_terms else "guard.norm-bound"
 
     @property
     def expected_sites(self) -> int:

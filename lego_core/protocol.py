@@ -179,6 +179,8 @@ class ModalityOffer(Component):
         schema_here: Layout and features at this site.
         patients: How many training patients have it, rounded down to tens.
         trains: Whether any training patient has it.
+        fuses: Whether any has it together with another of the modalities.
+        judges: Whether enough validation patients have it for the site's rules.
         encoder: How the site's plan has it encoded.
     """
 
@@ -186,6 +188,8 @@ class ModalityOffer(Component):
     encoder: Encoder
     patients: int = Field(ge=0)
     trains: bool
+    fuses: bool = False
+    judges: bool = False
 
 
 @final
@@ -193,8 +197,9 @@ class Offer(AbstractMessage):
     """What a site holds.
 
     Reveals to the server: the site's name, its modalities and their feature names, numbers of
-    patients rounded down to tens, and of which sets of modalities there are enough patients to
-    score models on. Nothing of any patient.
+    patients rounded down to tens, which modalities any patients are there for to train, fuse and
+    judge, and of which sets of modalities there are enough patients to score models on. Nothing
+    of any patient.
 
     Args:
         site: Name of the site.
@@ -203,6 +208,7 @@ class Offer(AbstractMessage):
         modalities: What it holds.
         paired_patients: Training patients with more than one modality, rounded down to tens.
         paired: Whether there is any such patient.
+        judges_paired: Whether enough validation patients have more than one, for the site's rules.
         test_groups: The sets of modalities that enough test patients hold for their scores to leave
             the site (`evaluation.smallest-count`, or the site's own), and to tell of no fewer.
         validation_groups: Likewise, of validation patients.
@@ -215,6 +221,7 @@ class Offer(AbstractMessage):
     modalities: dict[str, ModalityOffer]
     paired_patients: int = Field(ge=0)
     paired: bool
+    judges_paired: bool = False
     test_groups: tuple[tuple[str, ...], ...] = ()
     validation_groups: tuple[tuple[str, ...], ...] = ()
 
@@ -284,33 +291,41 @@ class Progress(AbstractMessage):
                 "rate, or look for broken values in the data."
             )
 
-    def to_sums(self, *, train_patients: int = 0, shortened: bool = False) -> dict[str, Tensor]:
-        """The same as numbers that add up over sites.
+    def scores_to_sums(self) -> dict[str, Tensor]:
+        """How the weights did, as numbers that add up over sites."""
+        return _as_numbers(
+            {
+                "validation_loss": self.validation_loss,
+                "validation_patients": self.validation_patients,
+                "validation_ranked": self.validation_score * self.validation_pairs,
+                "validation_pairs": self.validation_pairs,
+            }
+        )
+
+    def losses_to_sums(self, *, train_patients: int = 0, shortened: bool = False) -> dict[str, Tensor]:
+        """How training went, likewise.
 
         Args:
             train_patients: Patients behind the training loss.
             shortened: Whether the update was longer than the plan allows.
         """
         last = self.train_losses[-1] if self.train_losses else 0.0
-        summed = {
-            "validation_loss": self.validation_loss,
-            "validation_patients": self.validation_patients,
-            "validation_ranked": self.validation_score * self.validation_pairs,
-            "validation_pairs": self.validation_pairs,
-            "train_loss": last * train_patients,
-            "train_patients": train_patients,
-            "shortened": shortened,
-        }
-        return {name: torch.tensor(float(value), dtype=torch.float64) for name, value in summed.items()}
+        return _as_numbers(
+            {"train_loss": last * train_patients, "train_patients": train_patients, "shortened": shortened}
+        )
 
     @classmethod
     def from_sums(cls, sums: Mapping[str, Tensor]) -> "Progress":
         """Read what the numbers of all sites come to, as if one site had all their patients.
 
+        Args:
+            sums: Scores, losses, or both.
+
         Raises:
             ProtocolError: If no faithful numbers come to that.
         """
-        numbers = {name: float(value) for name, value in sums.items()}
+        nothing = cls().scores_to_sums() | cls().losses_to_sums()
+        numbers = {name: float(value) for name, value in {**nothing, **sums}.items()}
         pairs, trained = numbers["validation_pairs"], numbers["train_patients"]
         plain = {
             "validation_loss": numbers["validation_loss"],
@@ -323,6 +338,10 @@ class Progress(AbstractMessage):
             return cls.model_validate(plain)
         except ValidationError as error:
             raise explain(error, where="The sum of all sites' losses", kind=ProtocolError) from error
+
+
+def _as_numbers(numbers: Mapping[str, float]) -> dict[str, Tensor]:
+    return {name: torch.tensor(float(value), dtype=torch.float64) for name, value in numbers.items()}
 
 
 @final

@@ -40,21 +40,25 @@ def grams_form(modality: str, trunk: Trunk) -> SumForm:
 
 
 def score_form(model: LegoBlock | LegoFuse) -> SumForm:
-    """How weights did on validation patients, where nothing is trained."""
-    return SumForm.of(f"scores/{everybodys_part(model)}", numbers=Progress().to_sums())
+    """How weights did on validation patients, whether they are trained then or not.
+
+    It is one sum of one name, over the sites that have such patients: in two, over other sites, the
+    same scores would show one site by subtraction.
+    """
+    return SumForm.of(f"scores/{everybodys_part(model)}", numbers=Progress().scores_to_sums())
 
 
 def update_forms(model: LegoBlock | LegoFuse) -> dict[str, SumForm]:
     """What training teaches, by part: a block in one sum, a fused model in several.
 
-    The sites that fuse hold different blocks, so each block has a sum of its own, over those that
-    hold it. Losses go with the part that everybody has.
+    The sites that fuse hold different blocks, so each block has a sum of its own, over those whose
+    patients teach it. Training losses go with the part that everybody has.
     """
-    tensors, progress = exchanged(model), Progress().to_sums()
+    tensors, losses = exchanged(model), Progress().losses_to_sums()
     forms = {}
     for part, names in sum_parts(model).items():
         shapes = {name: tensors[name] for name in names}
-        numbers = progress if part == everybodys_part(model) else {}
+        numbers = losses if part == everybodys_part(model) else {}
         forms[part] = SumForm.of(part_groups(model)[part], update=shapes, numbers=numbers)
     return forms
 
@@ -78,9 +82,7 @@ def part_groups(model: LegoBlock | LegoFuse) -> dict[str, str]:
 
 
 def travels_alone(question: AbstractSummable, privacy: Privacy) -> bool:
-    """Whether the answer is an update of a model that too few sites train for a sum, with noise in it.
-
-    A server that claims so of any other model gets no more than that.
-    """
-    is_training = isinstance(question, AskBlockUpdate) and not question.score_only
-    return is_training and not question.sums and privacy.small_groups == "patient-dp"
+    """Whether the answer is the update of a block that the plan lets travel outside of sums, with noise."""
+    if not isinstance(question, AskBlockUpdate) or question.score_only or question.sums:
+        return False
+    return question.modality in privacy.travel_alone

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lego_core.errors import PrivacyError
-from lego_core.privacy import SumTerms
+from lego_core.privacy import Privacy
 from lego_core.update import BlockUpdate
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from lego_core.privacy.fsa1.vectors import AbstractPart
 
 WORDS_PER_NUMBER = 4  # of those of any size
+LARGEST_NUMBER = 2.0**62  # half of what one such number can hold
 Shapes = dict[str, tuple[int, ...]]
 
 
@@ -84,14 +85,19 @@ class SumForm:
 
         Raises:
             SecureSumError: If more patients stand behind the update than may count.
+
+        Guarantees:
+            It does not fail for what the values are: a refusal would be this site's alone, and tell of its
+            patients what the sum hides. What is not a number counts as nothing, what is too large
+            as the largest.
         """
         from lego_core.privacy.fsa1.vectors import Wide
 
         parts: list[AbstractPart] = []
         if update is not None:
-            mean = update.mean().float().numpy()
+            mean = update.mean().float().nan_to_num(nan=0.0).numpy()
             parts.append(described.clipped(mean, patients=round(update.weight)))
-        flat = [numbers[name].double().reshape(-1) for name in sorted(self.numbers)]
+        flat = [_bounded(numbers[name]).reshape(-1) for name in sorted(self.numbers)]
         parts.append(Wide(torch.cat(flat).numpy() if flat else np.zeros(0)))
         return parts
 
@@ -123,16 +129,18 @@ class SummedNumbers:
     numbers: dict[str, Tensor]
 
 
-def check_weight(patients: int, terms: SumTerms | None) -> None:
+def check_weight(patients: int, privacy: Privacy) -> None:
     """Refuse more patients than the plan lets count, before anything is trained on them.
 
     Raises:
         PrivacyError: If there are more.
     """
+    terms = privacy.sum_terms
     if terms and patients > terms.weight_cap:
         raise PrivacyError(
             f"This site has more training patients than the {terms.weight_cap} that the plan lets count (key "
-            "privacy.weight-cap). Nothing was trained or sent. Raise it in the plan, for all sites.",
+            f"{privacy.sums_table}.weight-cap). Nothing was trained or sent. Raise it in the plan, for all "
+            "sites.",
             local=f"{patients} training patients",
         )
 
@@ -151,6 +159,11 @@ def _hash(tensor: Tensor) -> str:
     whole = tensor.detach().cpu().contiguous()
     about = json.dumps([str(whole.dtype), list(whole.shape)]).encode()
     return hashlib.sha256(about + whole.reshape(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
+
+
+def _bounded(numbers: Tensor) -> Tensor:
+    """Numbers that a sum can hold."""
+    return numbers.double().nan_to_num(nan=0.0).clamp(-LARGEST_NUMBER, LARGEST_NUMBER)
 
 
 def _size(shapes: Shapes) -> int:

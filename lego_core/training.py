@@ -26,6 +26,7 @@ from lego_core.tasks import Task
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 Keep = Literal["best", "last", "mean"]
+LARGEST_LOGIT = 1e4  # far beyond what any trained model says
 DROPOUTS = (
     nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout
 )  # fmt: skip
@@ -303,6 +304,11 @@ def predict_logits(
         logits.append(logits_of(model, batch).float().cpu())
         outcomes.append(batch.outcomes.cpu())
     return torch.cat(logits), torch.cat(outcomes)
+
+
+def within_reason(logits: Float[Tensor, "B K"]) -> Float[Tensor, "B K"]:
+    """Logits whose losses are finite, whatever weights made them; a prediction that is no number is none."""
+    return logits.nan_to_num(nan=0.0).clamp(-LARGEST_LOGIT, LARGEST_LOGIT)
 
 
 @contextmanager

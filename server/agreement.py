@@ -126,17 +126,21 @@ def _stays_local(
     Raises:
         RunError: If the plan says neither how to go on with it nor without it.
     """
-    if plan.privacy.small_groups == "patient-dp":
+    if modality in plan.privacy.travel_alone:
         return False
     needed = plan.privacy.sum_terms.fewest if plan.privacy.sum_terms else 1
     reason = (
         f"Modality '{modality}' is trained by {len(trainers)} sites, and a secure sum of this plan needs "
-        f"{needed} (keys privacy.min-survivors and privacy.max-corrupt)"
+        f"{needed} (keys min-survivors and max-corrupt of [{plan.privacy.sums_table}])"
     )
-    if plan.privacy.small_groups == "refuse":
+    if plan.privacy.small_groups != "keep-local":
+        another = {
+            "refuse": "set privacy.too-few to 'keep-local' to go on without it",
+            "patient-dp": "name it in privacy.alone to let its updates travel with noise",
+        }[plan.privacy.small_groups]
         raise RunError(
             f"{reason}: from fewer, too much of each could be told. Invite more sites, take the modality out "
-            "of the plan, or set privacy.too-few to 'keep-local' to go on without it."
+            f"of the plan, or {another}."
         )
     for one in trainers:
         left = f"{reason}, so it stays at its sites. Nothing of it was asked."

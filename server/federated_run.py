@@ -50,16 +50,23 @@ class FederatedRun:
         self.ingredients: Ingredients | None = None
         self.modality_weights: dict[str, float] = {}
         self._agreed: Agreed | None = None
+        self._fusing: list[Participant] = []
 
     @property
     def agreed(self) -> Agreed:
-        """What the sites agreed on; asks them the first time."""
+        """What the sites agreed on; asks them the first time.
+
+        Raises:
+            RunError: If the sites do not suffice for what the plan asks, fuse rounds included.
+        """
         if self._agreed is None:
             roster = self.office.keys if isinstance(self.office, SumOffice) else None
             self.participants = gather(self.exchange, self.plan, roster=roster)
             self._agreed = agree(
                 self.participants, plan=self.plan, exchange=self.exchange, office=self.office
             )
+            if self.plan.fuse is not None:
+                self._fusing = self._who_fuses()
         return self._agreed
 
     @property
@@ -98,21 +105,9 @@ class FederatedRun:
         """Fine-tune the blocks together at the sites that hold paired patients, if the plan asks."""
         if self.plan.fuse is None:
             return models
-        agreed = self.agreed
-        members = [
-            one.with_only(held)
-            for one in self.participants
-            if one.offer.paired and len(held := self._held(one)) > 1
-        ]
-        if not members:
-            raise RunError(
-                f"Plan '{self.plan.name}' asks for fuse rounds and no site has training patients with "
-                "several modalities. Invite one that has, or take [fuse] out of the plan."
-            )
-        self._check_sums_of_parts(members)
-        blocks = [models.merged.blocks[name] for name in agreed.agreement.schemas]
+        blocks = [models.merged.blocks[name] for name in self.agreed.agreement.schemas]
         fused = build_fuse(self.plan, blocks, self.ingredients)
-        self._train([Learner("fused", fused, members=members, plan=self.plan)], phase="fuse")
+        self._train([Learner("fused", fused, members=self._fusing, plan=self.plan)], phase="fuse")
         return ModelSet(models.merged, fused)
 
     def evaluate(self, models: ModelSet) -> EvaluationReport:
@@ -130,6 +125,22 @@ class FederatedRun:
         log.write("evaluated", {"sites": sorted({site for sites in scored.reports for site in sites})})
         return pool(scored.reports, metric=agreed.agreement.task.metric, best_block=self._best_block())
 
+    def _who_fuses(self) -> list[Participant]:
+        """The sites with paired patients, each asked about what it holds in the agreed form.
+
+        Raises:
+            RunError: If there are none, or too few for the plan's sums.
+        """
+        members = [one.with_only(self._held(one)) for one in self.participants if one.offer.paired]
+        members = [one for one in members if sum(map(one.teaches, one.offer.modalities)) > 1]
+        if not members:
+            raise RunError(
+                f"Plan '{self.plan.name}' asks for fuse rounds and no site has training patients with "
+                "several modalities. Invite one that has, or take [fuse] out of the plan."
+            )
+        self._check_sums_of_parts(members)
+        return members
+
     def _check_sums_of_parts(self, members: Sequence[Participant]) -> None:
         """Refuse fuse rounds that a secure sum could not hide, or say which blocks stay as they are.
 
@@ -139,15 +150,16 @@ class FederatedRun:
         terms = self.plan.privacy.sum_terms
         if terms is None:
             return
-        held = {name: [one for one in members if one.holds(name)] for name in self.agreed.agreement.schemas}
+        held = {name: [one for one in members if one.teaches(name)] for name in self.agreed.agreement.schemas}
         few = {name: own for name, own in held.items() if 0 < len(own) < terms.fewest}
         if len(members) < terms.fewest or (few and self.plan.privacy.small_groups == "refuse"):
             counts = ", ".join(f"'{name}' {len(own)}" for name, own in few.items()) or "each block as many"
             raise RunError(
                 f"Fuse rounds of plan '{self.plan.name}' have {len(members)} sites with paired patients "
                 f"({counts}), and a secure sum needs {terms.fewest} for the head and for every block (keys "
-                "privacy.min-survivors and privacy.max-corrupt). Invite more such sites, take [fuse] out of "
-                "the plan, or set privacy.too-few to 'keep-local' to leave these blocks as they are."
+                f"min-survivors and max-corrupt of [{self.plan.privacy.sums_table}]). Invite more such "
+                "sites, take [fuse] out of the plan, or set privacy.too-few to 'keep-local' to leave these "
+                "blocks as they are."
             )
         for name, own in few.items():
             for one in own:

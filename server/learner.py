@@ -54,6 +54,13 @@ class Learner:
         if isinstance(self.model, LegoBlock):
             self.start = copy.deepcopy(self.model.trunk.state_dict())
 
+    @property
+    def judges(self) -> list[Participant]:
+        """The members that have validation patients for the model."""
+        if isinstance(self.model, LegoBlock):
+            return [one for one in self.members if one.offer.modalities[self.name].judges]
+        return [one for one in self.members if one.offer.judges_paired]
+
     def judge(self, progress: Sequence[Progress], *, may_be_kept: bool = True) -> float | None:
         """Take note of how the current weights did on the sites' validation patients.
 

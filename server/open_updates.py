@@ -102,7 +102,8 @@ def _checked(learner: Learner, one: Asked, letter: Letter, *, plan: RunPlan, sco
     if bound is not None:
         for part, names in sum_parts(model).items():
             update = _weighted(letter, names)
-            check_norm(update, bound=bound, whose=f"{sender}, part '{part}': its update")
+            whose = f"{sender}, part '{part}': its update"
+            check_norm(update, bound=bound, whose=whose, key=plan.update_bound_key)
     return letter
 
 

@@ -39,6 +39,11 @@ class Participant:
             return False
         return self.holds(modality) and self.offer.modalities[modality].trains
 
+    def teaches(self, part: str) -> bool:
+        """Whether paired patients here teach a part of the fused model: a block they have, or the head."""
+        own = self.offer.modalities
+        return part in own and own[part].fuses if part != "head" else self.offer.paired
+
     def summary(self) -> SiteSummary:
         """What the report says of the site."""
         patients = {name: offer.patients for name, offer in self.offer.modalities.items()}

@@ -135,7 +135,7 @@ class Rounds:
         if not any(learner.members for learner in learners):
             return
         number = max(learner.rounds for learner in learners)
-        gathered = self.collector.score(learners, number=number)
+        gathered = self.collector.score(learners, number=number + 1)
         for learner in learners:
             loss = learner.judge(gathered[learner.name].progress)
             if self._taken_back(learner, loss, number):

@@ -42,35 +42,38 @@ class SummedUpdates:
     drawn: dict[str, list["_Bucket"]] = field(default_factory=dict)
 
     def train(self, learners: Sequence[Learner], *, number: int) -> dict[str, Gathered]:
-        """As `Collector.train`; a part that too few sites hold stays as it is."""
-        drawn = self.drawn
+        """As `Collector.train`; a part that too few sites teach stays as it is.
+
+        The scores of the received weights have a sum of their own, over the sites that can judge them.
+        """
         for learner in learners:
-            if learner.name not in drawn:
-                drawn[learner.name] = self._draw(learner)
-        asked = [
-            replace(
-                self.questions.ask(learner, site, number=number, score_only=False),
-                groups=tuple(one.name for one in drawn[learner.name] if site.site in one.sites),
-            )
-            for learner in learners
-            for site in learner.members
-        ]
-        forms = {one.name: one.form for learner in learners for one in drawn[learner.name]}
+            if learner.name not in self.drawn:
+                self.drawn[learner.name] = self._draw(learner)
+        forms = self._score_forms(learners)
+        asked = []
+        for learner in learners:
+            buckets = self.drawn[learner.name]
+            forms |= {one.name: one.form for one in buckets}
+            for site in learner.members:
+                groups = [one.name for one in buckets if site.site in one.sites]
+                groups += [score_form(learner.model).group] if site in learner.judges else []
+                one = self.questions.ask(learner, site, number=number, score_only=False)
+                asked.append(replace(one, groups=tuple(group for group in groups if group in forms)))
         opened, closed = self._add_up(forms, [one for one in asked if one.groups], number)
-        return {
-            learner.name: self._gathered(learner, drawn[learner.name], opened, closed, number)
-            for learner in learners
-        }
+        return {learner.name: self._gathered(learner, opened, closed, number) for learner in learners}
 
     def score(self, learners: Sequence[Learner], *, number: int) -> dict[str, Gathered]:
-        """As `Collector.score`."""
-        forms, asked = {}, []
-        for learner in learners:
-            form = score_form(learner.model)
-            forms[form.group] = form
-            for site in learner.members:
-                one = self.questions.ask(learner, site, number=number, score_only=True)
-                asked.append(replace(one, groups=(form.group,)))
+        """As `Collector.score`; nobody judges a model for which too few sites have validation patients."""
+        forms = self._score_forms(learners)
+        asked = [
+            replace(
+                self.questions.ask(learner, site, number=number, score_only=True),
+                groups=(score_form(learner.model).group,),
+            )
+            for learner in learners
+            if score_form(learner.model).group in forms
+            for site in learner.judges
+        ]
         opened, closed = self._add_up(forms, asked, number)
         found = {}
         for learner in learners:
@@ -86,19 +89,21 @@ class SummedUpdates:
     def _add_up(
         self, forms: Mapping[str, SumForm], asked: Sequence[Asked], number: int
     ) -> tuple[dict[str, Opened], dict[str, str]]:
-        return self.office.add_up(forms, asked, phase=self.questions.phase, round_number=max(number, 1))
+        return self.office.add_up(forms, asked, phase=self.questions.phase, round_number=number)
+
+    def _score_forms(self, learners: Sequence[Learner]) -> dict[str, SumForm]:
+        """The sums of scores, of the models that enough sites can judge."""
+        enough = [learner for learner in learners if len(learner.judges) >= self.office.terms.fewest]
+        return {form.group: form for form in (score_form(learner.model) for learner in enough)}
 
     def _draw(self, learner: Learner) -> list["_Bucket"]:
-        """Which sites are summed together: for each part all that hold it, or buckets drawn by lot.
+        """Which sites are summed together: for each part all that teach it, or buckets drawn by lot.
 
-        A part that too few sites hold is in no sum.
+        A part that too few sites teach is in no sum.
         """
         terms, buckets = self.office.terms, []
-        held = {
-            site.site: sum_parts(learner.model_for(site.held(learner.modalities))) for site in learner.members
-        }
         for part, form in update_forms(learner.model).items():
-            sites = [site for site, own in held.items() if part in own]
+            sites = [site.site for site in learner.members if part == learner.name or site.teaches(part)]
             SystemRandom().shuffle(sites)
             count = min(terms.buckets, len(sites) // terms.fewest)
             for place in range(count):
@@ -109,7 +114,6 @@ class SummedUpdates:
     def _gathered(
         self,
         learner: Learner,
-        buckets: Sequence["_Bucket"],
         opened: Mapping[str, Opened],
         closed: Mapping[str, str],
         number: int,
@@ -117,8 +121,8 @@ class SummedUpdates:
         """What the sums of a learner hold; a bucket that stayed closed, or cannot be right, takes no part."""
         main = everybodys_part(learner.model)
         updates: dict[str, list[BlockUpdate]] = {}
-        progress, sites, reasons = [], [], []
-        for bucket in buckets:
+        losses, sites, reasons = [], [], []
+        for bucket in self.drawn[learner.name]:
             summed = opened.get(bucket.name)
             try:
                 if summed is None:
@@ -127,6 +131,7 @@ class SummedUpdates:
                     _update_of(summed),
                     bound=self.office.terms.clip_norm,
                     whose=f"Round {number}, '{learner.name}': the mean of the sum '{bucket.name}'",
+                    key=self.questions.plan.update_bound_key,
                 )
             except LegoError as error:
                 reasons.append(error.public)
@@ -135,19 +140,28 @@ class SummedUpdates:
                 updates.setdefault(name, []).append(update)
             if bucket.part == main:
                 sites += summed.sites
-                progress.append(summed.numbers.numbers)
-        if not progress:
-            return Gathered(closed=" ".join(reasons) or "Too few sites hold it for a sum.")
-        self._note(learner, progress, number)
-        return Gathered(tuple(sorted(sites)), updates, [Progress.from_sums(one) for one in progress])
+                losses.append(summed.numbers.numbers)
+        if not losses:
+            return Gathered(closed=" ".join(reasons) or "Too few sites teach it for a sum.")
+        scored = opened.get(score_form(learner.model).group)
+        scores = dict(scored.numbers.numbers) if scored else {}
+        self._note(learner, losses, scores, number)
+        progress = [Progress.from_sums(scores)] if scores else []
+        return Gathered(tuple(sorted(sites)), updates, progress)
 
-    def _note(self, learner: Learner, progress: Sequence[Mapping[str, Tensor]], number: int) -> None:
+    def _note(
+        self,
+        learner: Learner,
+        losses: Sequence[Mapping[str, Tensor]],
+        scores: Mapping[str, Tensor],
+        number: int,
+    ) -> None:
         """Put one point on the learning curve, and say if updates were longer than the plan allows."""
-        together = {name: sum(one[name] for one in progress[1:]) + progress[0][name] for name in progress[0]}
+        together = {name: sum(one[name] for one in losses[1:]) + losses[0][name] for name in losses[0]}
         phase, log = self.questions.phase, self.office.exchange.log
         log.answered(
             LearningPoint.of(
-                Progress.from_sums(together),
+                Progress.from_sums({**together, **scores}),
                 phase=phase,
                 round_number=number,
                 site=TOGETHER,

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
-from lego_core.privacy import SumTerms
+from lego_core.privacy import EVERYBODY, SumTerms
 from lego_core.privacy.fsa1.descriptor import SessionDescriptor
 from lego_core.privacy.fsa1.fixed_point import fraction_bits
-from lego_core.privacy.fsa1.neighbours import EVERYBODY, circle_size, threshold
+from lego_core.privacy.fsa1.neighbours import circle_size, threshold
 from lego_core.privacy.fsa1.server import ServerSession
 from lego_core.run_report import Phase
 from lego_core.sum_forms import SumForm, weights_sha256
@@ -105,7 +105,8 @@ class SumOffice:
     ) -> SessionDescriptor:
         """The session of one sum over some sites, with a fresh name."""
         sites = sorted(one.member.site for one in asked)
-        neighbours, needed = len(sites) - 1, threshold(len(sites), most_corrupt=self.terms.max_corrupt)
+        corrupt = self.terms.most_corrupt(len(sites))
+        neighbours, needed = len(sites) - 1, threshold(len(sites), most_corrupt=corrupt)
         if len(sites) > EVERYBODY:
             neighbours, needed = circle_size(len(sites))
         question = asked[0].question
@@ -117,8 +118,8 @@ class SumOffice:
             participants=tuple(sites),
             threshold=needed,
             neighbours=neighbours,
-            max_corrupt=self.terms.max_corrupt,
-            min_survivors=self.terms.fewest,
+            max_corrupt=corrupt,
+            min_survivors=self.terms.fewest_survivors(len(sites)),
             dim=form.dim,
             clipped_dim=form.clipped_dim,
             clip=self.terms.clip,

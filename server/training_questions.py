@@ -31,7 +31,7 @@ class TrainingQuestions:
     def ask(self, learner: Learner, site: Participant, *, number: int, score_only: bool) -> Asked:
         """One learner's question to one site; which sums the answer goes into is for the caller to say."""
         held = site.held(learner.modalities)
-        about = {"agreement": self.agreement, "round": max(number, 1), "score_only": score_only}
+        about = {"agreement": self.agreement, "round": number, "score_only": score_only}
         weights = tensor_hashes(learner.state()) if self.plan.privacy.sum_terms else {}
         if self.phase == "blocks":
             question = AskBlockUpdate(

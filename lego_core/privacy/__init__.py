@@ -7,7 +7,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from lego_core.privacy._contract import AbstractPrivacy, NoiseTerms, SumTerms, default_delta
+from lego_core.privacy._contract import (
+    EVERYBODY,
+    FEWEST_IN_A_SUM,
+    AbstractPrivacy,
+    NoiseTerms,
+    SumTerms,
+    default_delta,
+)
 from lego_core.privacy.no_privacy import NoPrivacy
 from lego_core.privacy.patient_dp import PatientDp
 from lego_core.privacy.secure_sum import SecureSum
@@ -15,6 +22,8 @@ from lego_core.privacy.secure_sum import SecureSum
 Privacy = Annotated[NoPrivacy | SecureSum | PatientDp, Field(discriminator="kind")]
 
 __all__ = [
+    "EVERYBODY",
+    "FEWEST_IN_A_SUM",
     "AbstractPrivacy",
     "NoPrivacy",
     "NoiseTerms",

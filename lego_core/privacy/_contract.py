@@ -10,6 +10,7 @@ from lego_core.component import Component
 from lego_core.errors import PrivacyError
 
 FEWEST_IN_A_SUM = 3  # of two sites, each would learn the other's numbers from the sum
+EVERYBODY = 64  # sites up to which each shares its secrets with all others
 DELTA = 1e-5  # at most; a site with more than 10,000 patients takes a tenth of one over their number
 
 
@@ -19,7 +20,9 @@ class SumTerms(Component):
     Args:
         clip_norm: Largest L2 norm of a site's update, per part of a model; a longer one is shortened to it.
         weight_cap: Most patients a site may train on; it decides how finely updates are written.
-        max_corrupt: How many sites may work with the coordinator before anybody's numbers are seen.
+        max_corrupt: How many sites may work with the coordinator before anybody's numbers are seen. If
+            not given, of n sites in a sum a third, (n - 1) / 3; among more than 64, where sites
+            share with some neighbours only, n / 20; rounded down.
         min_survivors: Fewest sites whose sum may be opened.
         buckets: Into how many groups the sites of a sum are drawn by lot, each group with a sum of its
             own, for aggregations that must compare updates; fewer if there are not enough sites for
@@ -33,21 +36,33 @@ class SumTerms(Component):
 
     clip_norm: float = Field(default=16.0, gt=0)
     weight_cap: int = Field(default=1000, ge=1)
-    max_corrupt: int = Field(default=0, ge=0)
+    max_corrupt: int | None = Field(default=None, ge=0)
     min_survivors: int = Field(default=FEWEST_IN_A_SUM, ge=FEWEST_IN_A_SUM)
     buckets: int = Field(default=1, ge=1)
 
     @property
     def fewest(self) -> int:
-        """Fewest sites whose sum may be opened: two at least must be honest."""
-        return max(self.min_survivors, self.max_corrupt + 2)
+        """Fewest sites with which a sum can begin: two at least must be honest."""
+        return max(self.min_survivors, (self.max_corrupt or 0) + 2)
+
+    def most_corrupt(self, num_sites: int) -> int:
+        """How many of so many sites may work with the coordinator."""
+        if self.max_corrupt is not None:
+            return self.max_corrupt
+        return (num_sites - 1) // 3 if num_sites <= EVERYBODY else num_sites // 20
+
+    def fewest_survivors(self, num_sites: int) -> int:
+        """Fewest of so many sites whose sum may be opened: two at least must be honest."""
+        return max(self.min_survivors, self.most_corrupt(num_sites) + 2)
 
     @property
     def sum_claim(self) -> str:
         """What a sum protects, in whole sentences."""
-        others = f"and up to {self.max_corrupt} sites together " if self.max_corrupt else ""
+        third = f"up to a third of a sum's other sites (of more than {EVERYBODY}, a twentieth)"
+        others = third if self.max_corrupt is None else f"up to {self.max_corrupt} sites"
+        together = "" if self.max_corrupt == 0 else f", also together with {others},"
         return (
-            f"The coordinator {others}saw no single site's updates, counts, losses or scores, only their "
+            f"The coordinator{together} saw no single site's updates, counts, losses or scores, only their "
             f"sums over at least {self.fewest} sites. These sums, and the model that follows from "
             "them, are not anonymous by that: they can still tell of patients, most of all of those who are "
             "unlike the others. Who took part, with what kinds of data and how many patients to the nearest "
@@ -153,6 +168,16 @@ class AbstractPrivacy(Component):
     @abstractmethod
     def claim(self) -> str:
         """What this plan does and does not protect, in whole sentences, for the report."""
+
+    @property
+    def travel_alone(self) -> tuple[str, ...]:
+        """Modalities whose updates may travel one by one, with noise, where others are summed."""
+        return ()
+
+    @property
+    def sums_table(self) -> str:
+        """Where a plan says how sums are made: `privacy.clip-norm` and others are keys of this table."""
+        return "privacy"
 
     @property
     def num_updates_shown(self) -> int | None:

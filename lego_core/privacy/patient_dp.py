@@ -2,6 +2,8 @@
 
 from typing import Literal, final
 
+from pydantic import model_validator
+
 from lego_core.privacy._contract import AbstractPrivacy, NoiseTerms, SumTerms
 
 
@@ -11,7 +13,9 @@ class PatientDp(NoiseTerms, AbstractPrivacy):
 
     Args:
         secure_sum: If given, updates, statistics and scores are summed unseen besides, wherever enough
-            sites contribute; models of fewer sites travel with their noise alone.
+            sites contribute.
+        alone: With `secure_sum`: modalities whose updates may travel one by one, with their noise, if too
+            few sites train them for a sum. A modality of too few sites that is not named ends the run.
 
     Guarantees:
         At each site the weights it sends are (epsilon, delta)-differentially private for adding or
@@ -27,6 +31,16 @@ class PatientDp(NoiseTerms, AbstractPrivacy):
 
     kind: Literal["patient-dp"]  # no default: nobody gets this plan without saying so
     secure_sum: SumTerms | None = None
+    alone: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _check_alone(self) -> "PatientDp":
+        if self.alone and self.secure_sum is None:
+            raise ValueError(
+                f"alone names {list(self.alone)}, whose updates may travel outside of sums, and nothing is "
+                "summed; add the table [privacy.secure-sum], or take alone out"
+            )
+        return self
 
     @property
     def sum_terms(self) -> SumTerms | None:
@@ -42,6 +56,16 @@ class PatientDp(NoiseTerms, AbstractPrivacy):
     def small_groups(self) -> Literal["patient-dp"]:
         """Models of few sites travel with their noise."""
         return "patient-dp"
+
+    @property
+    def travel_alone(self) -> tuple[str, ...]:
+        """As the plan says."""
+        return self.alone
+
+    @property
+    def sums_table(self) -> str:
+        """Sums are an addition to the noise here, with a table of their own."""
+        return "privacy.secure-sum"
 
     @property
     def claim(self) -> str:

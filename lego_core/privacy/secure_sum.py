@@ -19,12 +19,14 @@ class SecureSum(SumTerms, AbstractPrivacy):
             run; `keep-local` goes on without it; `patient-dp` has these sites train with noise, and
             their updates travel with it, one by one. In fuse rounds a block that too few sites hold
             ends the run under `refuse`, and stays as it is otherwise.
-        patient_dp: The noise, for `patient-dp`.
+        alone: For `patient-dp`: the modalities that may go this way. A site lets no other go it,
+            whatever the coordinator says of how many sites there are.
+        patient_dp: The noise, likewise.
 
     Guarantees:
-        If no more than `max_corrupt` sites work with a coordinator who may lie, they learn of the honest
-        sites only the sum over those who took part, of no fewer than `min_survivors`, once for
-        the same weights.
+        If no more than `most_corrupt` sites of a sum work with a coordinator who may lie, they learn of
+        the honest sites only the sum over those who took part, of no fewer than `min_survivors`, once
+        for the same weights.
         Not what such a sum itself gives away, not a right sum from a coordinator who lies, and not a
         true update from a site that lies.
 
@@ -35,15 +37,18 @@ class SecureSum(SumTerms, AbstractPrivacy):
 
     kind: Literal["secure-sum"]  # no default: nobody gets this plan without saying so
     too_few: Literal["refuse", "keep-local", "patient-dp"] = "refuse"
+    alone: tuple[str, ...] = ()
     patient_dp: NoiseTerms | None = None
 
     @model_validator(mode="after")
     def _check_noise(self) -> "SecureSum":
-        if (self.too_few == "patient-dp") != (self.patient_dp is not None):
+        wanted = self.too_few == "patient-dp"
+        if wanted != (self.patient_dp is not None) or wanted != bool(self.alone):
             raise ValueError(
-                f"too-few is '{self.too_few}' and the table [privacy.patient-dp] is "
-                f"{'there' if self.patient_dp else 'absent'}; the table says how much noise the sites of "
-                "small groups train with, so give both or neither"
+                f"too-few is '{self.too_few}', the table [privacy.patient-dp] is "
+                f"{'there' if self.patient_dp else 'absent'} and alone names {list(self.alone)}; the table "
+                "says how much noise the sites of small groups train with, and alone which modalities may "
+                "be such, so give all three or none"
             )
         return self
 
@@ -63,6 +68,11 @@ class SecureSum(SumTerms, AbstractPrivacy):
         return self.too_few
 
     @property
+    def travel_alone(self) -> tuple[str, ...]:
+        """As the plan says."""
+        return self.alone
+
+    @property
     def noise_alone(self) -> NoiseTerms | None:
         """The noise of sites whose updates travel one by one."""
         return self.patient_dp
@@ -73,6 +83,6 @@ class SecureSum(SumTerms, AbstractPrivacy):
         if self.patient_dp is None:
             return self.sum_claim
         return (
-            f"{self.sum_claim} Where fewer sites trained a modality, their updates were seen one by one, "
-            f"with noise in the training. {self.patient_dp.noise_claim}"
+            f"{self.sum_claim} Where fewer sites trained one of {list(self.alone)}, their updates were seen "
+            f"one by one, with noise in the training. {self.patient_dp.noise_claim}"
         )

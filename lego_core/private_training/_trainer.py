@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, final
 import torch
 from torch import Tensor, nn
 
-from lego_core.errors import PlanError
+from lego_core.errors import PlanError, PrivacyError
 from lego_core.privacy import NoiseTerms
 from lego_core.private_training._gradient_check import check_per_patient_gradients
 from lego_core.private_training._noise import Chance
@@ -91,11 +91,12 @@ class PrivateTrainer:
             seed: Decides the dropout; nothing that privacy rests on.
 
         Raises:
-            PrivacyError: If there are fewer patients than a batch has, or if gradients cannot be
-                told patient by patient.
+            PrivacyError: If there are fewer than two patients, or fewer than a batch has, or if
+                gradients cannot be told patient by patient.
         """
         rate = self.privacy.sampling_rate(len(train))
-        check_per_patient_gradients(self.model, train, task=self.task)
+        _check_company(len(train))
+        check_per_patient_gradients(self.model, task=self.task)
         private = PrivateCopy(self.model.to(self.device), encoders_only=self.privacy.trains == "encoders")
         weights = list(private.weights.values())
         optimiser = self._optimiser(private.model, weights)
@@ -160,6 +161,14 @@ def check_private_settings(settings: TrainingSettings) -> None:
             "training.keep 'best' chooses weights by their loss on validation patients, without any noise, "
             "and privacy 'patient-dp' lets no weights be chosen that way. Set training.keep to 'last' or "
             "'mean'."
+        )
+
+
+def _check_company(num_patients: int) -> None:
+    if num_patients < 2:
+        raise PrivacyError(
+            f"Patient-level privacy hides a patient among others, and there is {num_patients} training "
+            "patient for this model, of at least 2. Leave this modality out of site.toml."
         )
 
 

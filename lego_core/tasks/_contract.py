@@ -102,8 +102,8 @@ class AbstractTask(Component):
         Args:
             predictions: Predictions for the patients.
             outcomes: What became of them.
-            reference: Outcomes of the site's training patients, for metrics that need
-                a censoring distribution.
+            reference: Outcomes of the site's training patients, or of its test patients where nothing
+                may be told of the former, for metrics that need a censoring distribution.
             smallest: Fewest patients.
         """
 

@@ -9,11 +9,12 @@ import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from lego_core.component import Component
+from lego_core.privacy import EVERYBODY
 from lego_core.privacy.fsa1.descriptor import SessionDescriptor
 from lego_core.privacy.fsa1.fixed_point import fraction_bits, from_fixed_point, to_fixed_point
 from lego_core.privacy.fsa1.ledger import SumKey
 from lego_core.privacy.fsa1.limits import SiteLimits
-from lego_core.privacy.fsa1.neighbours import EVERYBODY, circle_size, threshold
+from lego_core.privacy.fsa1.neighbours import circle_size, threshold
 from lego_core.privacy.fsa1.server import ServerSession
 from lego_core.privacy.fsa1.site import SiteSession
 
@@ -166,5 +167,5 @@ class _NoLedger:
     def begin(self, sid: bytes, *, stage: str) -> None:
         """Let it pass."""
 
-    def confirm(self, key: SumKey, *, sid: bytes, survivors: frozenset[int]) -> None:
+    def confirm(self, key: SumKey, *, sid: bytes, sites: frozenset[str]) -> None:
         """Let it pass."""

@@ -12,7 +12,6 @@ from lego_core.encoders._contract import AbstractEncoder
 from lego_core.errors import PlanError
 from lego_core.private_training import check_per_patient_gradients
 from lego_core.records import (
-    Cohort,
     Inputs,
     Layout,
     Measurement,
@@ -171,9 +170,8 @@ def test_every_encoder_takes_an_empty_batch(member, layout):
 @every_case
 def test_every_encoder_lets_gradients_be_told_patient_by_patient(member, layout):
     block = LegoBlock("m", settings_of(member, layout), SCHEMAS[layout], num_outputs=1)
-    cohort = Cohort(tuple(patients(layout, LENGTHS[layout])), {"m": SCHEMAS[layout]})
 
-    check_per_patient_gradients(block, cohort, task=MultiLabel(labels=("ill",)))
+    check_per_patient_gradients(block, task=MultiLabel(labels=("ill",)))
 
 
 @every_case

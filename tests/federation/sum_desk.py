@@ -6,17 +6,19 @@ them to train one round of one block; each desk is another run, so that ledgers 
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import tomli_w
 from flwr.app import ArrayRecord, ConfigRecord, Context, Message, RecordDict
 from listening import ListeningGrid, Overheard
 from tiny_plans import clinics_only
 from torch import Tensor
 
 from client.records import read_letter
+from client.site import read_site_file
 from lego_core.assemble import build_block
 from lego_core.letters import AbstractMessage, Letter
 from lego_core.plan import RunPlan
@@ -97,6 +99,7 @@ class Desk:
         grid: The connection.
         exchange: How to reach the sites.
         office: Who adds up; None where the plan hides nothing.
+        is_judged: Whether sites also score what they receive, in a second sum.
     """
 
     plan: RunPlan
@@ -104,12 +107,16 @@ class Desk:
     grid: HandGrid
     exchange: Exchange
     office: SumOffice | None
+    is_judged: bool = False
     learner: Learner = field(init=False)
 
     def __post_init__(self) -> None:
         block = build_block(self.plan, self.agreed.agreement, MODALITY)
         block.normalise_with(self.agreed.normalisations[MODALITY])
-        self.learner = Learner(MODALITY, block, members=self.agreed.members[MODALITY], plan=self.plan)
+        members = self.agreed.members[MODALITY]
+        if not self.is_judged:
+            members = [claiming(one, judges=False) for one in members]
+        self.learner = Learner(MODALITY, block, members=members, plan=self.plan)
 
     def train(self, *, number: int = 1) -> Gathered:
         """One round."""
@@ -192,27 +199,44 @@ class Consortium:
 
     @classmethod
     def of(cls, plan: RunPlan, folder: Path) -> "Consortium":
-        """Make the sites, and have them agree."""
+        """Make the sites, and have them agree; runs are not compared, since each desk is one of its own."""
         make_sites(plan, folder / "sites")
+        for path in (folder / "sites").glob("site-*/site.toml"):
+            set_rules(path, {"compare-runs": False})
         grid, exchange, office = _connect(plan, folder, answer_faithfully, lie=None)
         participants = gather(exchange, plan)
         assert len(participants) == len(grid.contexts)
         agreed = agree(participants, plan=plan, exchange=exchange, office=office)
         return cls(plan, folder, participants, agreed)
 
-    def desk(self, fault: Fault = answer_faithfully, *, lie: Lie | None = None) -> Desk:
+    def desk(
+        self, fault: Fault = answer_faithfully, *, lie: Lie | None = None, is_judged: bool = False
+    ) -> Desk:
         """Another run of these sites.
 
         Args:
             fault: What goes wrong between server and sites.
             lie: Changes every session that is begun.
+            is_judged: Whether sites also score what they receive, in a second sum.
         """
         grid, exchange, office = _connect(self.plan, self.folder, fault, lie=lie)
-        return Desk(self.plan, self.agreed, grid, exchange, office if isinstance(office, SumOffice) else None)
+        summing = office if isinstance(office, SumOffice) else None
+        return Desk(self.plan, self.agreed, grid, exchange, summing, is_judged)
 
     def site(self, number: int) -> Path:
         """The folder of a site."""
         return self.folder / "sites" / f"site-{number}"
+
+
+def claiming(member: Participant, *, judges: bool) -> Participant:
+    """A site whose offer says that it has validation patients, or none."""
+    own = {name: one.model_copy(update={"judges": judges}) for name, one in member.offer.modalities.items()}
+    return replace(member, offer=member.offer.model_copy(update={"modalities": own}))
+
+
+def set_rules(path: Path, rules: dict[str, Any]) -> None:
+    """Have a site.toml say other rules."""
+    path.write_text(tomli_w.dumps({**read_site_file(path).to_plain(), "rules": rules}), encoding="utf-8")
 
 
 def _connect(

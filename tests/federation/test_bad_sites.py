@@ -325,7 +325,7 @@ def test_site_of_training_patients_only_trains_and_has_nothing_to_score(one_side
 def test_site_of_one_training_patient_sends_no_sums_which_would_be_this_patient(one_sided: Rehearsal) -> None:
     (left,) = one_sided.left_out("clinic-5")
 
-    assert "has 1 training patients with modality 'clinical', and sums over fewer than 2" in left.reason
+    assert "has too few training patients with modality 'clinical', and sums over fewer than 2" in left.reason
     assert "clinic-5" not in one_sided.report.rounds[0].asked
 
 

@@ -4,6 +4,7 @@ import json
 import logging
 import shutil
 import struct
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -375,7 +376,25 @@ def test_log_that_cannot_be_written_leaks_nothing(tmp_path: Path, caplog: pytest
 def hospital(run: Run) -> Path:
     """The description of a site, where a hospital keeps it."""
     ended = run(with_survival(tiny_plan("[rounds]\nrounds = 1")))
-    return ended.sites / "site-0" / "site.toml"
+    path = ended.sites / "site-0" / "site.toml"
+    told = tomllib.loads(path.read_text())
+    silent = path.with_name("silent.toml")
+    silent.write_text(tomli_w.dumps(told), encoding="utf-8")
+    path.write_text(tomli_w.dumps({**told, "rules": {"privacy": ["no-privacy"]}}), encoding="utf-8")
+    return path
+
+
+def test_hospital_that_does_not_say_which_privacy_it_accepts_takes_no_part(hospital: Path) -> None:
+    silent = hospital.with_name("silent.toml")
+
+    letter, _ = ask(
+        client_app, hospital.parent, plan="pbc", sites_dir="", node_config={"site-file": str(silent)}
+    )
+
+    refusal = Refusal.read(letter)
+    assert refusal.declined
+    assert "does not say which kinds of privacy plans it accepts. No data was opened." in refusal.public
+    assert "there are ['no-privacy', 'secure-sum', 'patient-dp']" in refusal.public
 
 
 def test_hospital_answers_from_its_own_folder(hospital: Path) -> None:

@@ -6,15 +6,26 @@ import pytest
 import torch
 from rehearsal import Rehearsal, Run
 from summing_plans import summing_plan
-from tiny_plans import NO_TEST, clinics_only, group, patients_of, tiny_plan
+from test_gate import ask
+from tiny_plans import NO_TEST, clinics_only, group, patients_of, tiny_plan, with_survival
 
+from client.app import app as client_app
 from client.ledger import SiteLedger
 from lego_core.accounting import NoisySteps, epsilon_of
 from lego_core.assemble import build_block
 from lego_core.chained_log import verify_log
+from lego_core.evaluation import evaluate
 from lego_core.manifest import read_manifest
 from lego_core.privacy import default_delta
-from lego_core.protocol import AskBlockUpdate, AskStatistics, MaskedVectors, Progress, Update
+from lego_core.protocol import (
+    AskBlockUpdate,
+    AskStatistics,
+    MaskedVectors,
+    Progress,
+    Refusal,
+    SiteReport,
+    Update,
+)
 from lego_core.statistics import FeatureStatistics
 from lego_core.update import BlockUpdate, to_vector
 
@@ -29,7 +40,8 @@ def noise(epsilon: float = 100.0, multiplier: float = 1.0) -> str:
 
 @pytest.fixture(scope="module")
 def noised(run: Run) -> Rehearsal:
-    return run(clinics_only(f"[privacy]\nkind = 'patient-dp'\n{noise()}{LAST}", hospitals=3, patients=180))
+    plan = clinics_only(f"[privacy]\nkind = 'patient-dp'\n{noise()}{LAST}", hospitals=3, patients=180)
+    return run(with_survival(plan))
 
 
 def expected(ended: Rehearsal, number: int, *, rounds: int) -> float:
@@ -68,6 +80,22 @@ def test_training_losses_are_not_told(noised: Rehearsal) -> None:
 
     assert len(updates) == 3 * ROUNDS
     assert all(update.progress.train_losses == () for update in updates)
+
+
+def test_charts_tell_nothing_of_the_outcomes_of_training_patients(noised: Rehearsal) -> None:
+    plan, agreement = noised.plan, noised.bundle.agreement
+    for number, site in enumerate(("clinic-1", "clinic-2", "clinic-3")):
+        patients = noised.patients(number)
+        (sent,) = noised.answered(SiteReport, site=number)
+
+        expected = evaluate(
+            noised.bundle.models, patients.part("test"), task=agreement.task, site=site, seed=plan.seed,
+            all_modalities=tuple(agreement.schemas), bootstrap=plan.evaluation.bootstrap, reference="test",
+        )  # fmt: skip
+
+        assert len(patients.part("train"))
+        assert SiteReport.read(sent.letter).charts == expected.charts
+        assert expected.charts[0].details["integrated_brier"] is not None
 
 
 def test_ledger_is_charged_before_the_update_leaves(noised: Rehearsal) -> None:
@@ -137,10 +165,17 @@ GROUPS = patients_of(
 LAB = 3
 
 
+def alone(named: str = "blood") -> str:
+    """A plan in which updates of this modality may travel outside of sums, with noise."""
+    return (
+        f"[privacy]\nkind = 'secure-sum'\ntoo-few = 'patient-dp'\nalone = ['{named}']\n[privacy.patient-dp]\n"
+        f"{noise()}"
+    )
+
+
 @pytest.fixture(scope="module")
 def small_group(run: Run) -> Rehearsal:
-    privacy = f"[privacy]\nkind = 'secure-sum'\ntoo-few = 'patient-dp'\n[privacy.patient-dp]\n{noise()}"
-    return run(tiny_plan(f"{LAST}{privacy}{GROUPS}"))
+    return run(tiny_plan(f"{LAST}{alone()}{GROUPS}"))
 
 
 def test_a_site_too_few_for_a_sum_sends_its_update_with_noise_of_its_own(small_group: Rehearsal) -> None:
@@ -176,6 +211,28 @@ def test_such_a_block_is_trained_with_the_site_s_own_means(small_group: Rehearsa
     assert all(not question.sums for question in asked)
 
 
+def test_a_modality_of_few_sites_that_the_plan_does_not_name_ends_the_run(run: Run) -> None:
+    ended = run(tiny_plan(f"{LAST}{alone('clinical')}{GROUPS}"))
+
+    assert (
+        "Modality 'blood' is trained by 1 sites, and a secure sum of this plan needs 3" in ended.report.reason
+    )
+    assert "or name it in privacy.alone to let its updates travel with noise" in ended.report.reason
+    assert not ended.asked(AskStatistics)
+
+
+def test_a_site_lets_no_other_update_travel_alone(small_group: Rehearsal) -> None:
+    """The server says that too few sites train 'clinical'; the plan of the site does not let it be."""
+    (summed, *_) = small_group.asked(AskBlockUpdate, site=0)
+    question = AskBlockUpdate.read(summed.letter).model_copy(update={"sums": {}})
+
+    letter, _ = ask(client_app, small_group.sites, letter=question.letter(summed.letter.tensors))
+
+    said = Refusal.read(letter)
+    assert said.declined
+    assert "it was asked for numbers in the open, and its plan 'tiny'" in said.public
+
+
 @pytest.mark.parametrize(
     ("merging", "what"),
     [
@@ -186,9 +243,8 @@ def test_such_a_block_is_trained_with_the_site_s_own_means(small_group: Rehearsa
 def test_a_merge_that_would_show_a_site_s_own_numbers_ends_the_run_at_once(
     run: Run, merging: str, what: str
 ) -> None:
-    privacy = f"[privacy]\nkind = 'secure-sum'\ntoo-few = 'patient-dp'\n[privacy.patient-dp]\n{noise()}"
 
-    ended = run(tiny_plan(f"{LAST}{privacy}{merging}\n{GROUPS}"))
+    ended = run(tiny_plan(f"{LAST}{alone()}{merging}\n{GROUPS}"))
 
     assert "Modality 'blood' is trained by 1 sites, too few for a sum" in ended.report.reason
     assert what in ended.report.reason
@@ -202,9 +258,8 @@ def test_an_update_that_travels_alone_is_bounded_at_the_server(
         return BlockUpdate(torch.full_like(to_vector(update), bound) * weight, weight), False
 
     monkeypatch.setattr("client.local_training.shortened", far_too_long)
-    privacy = f"[privacy]\nkind = 'secure-sum'\ntoo-few = 'patient-dp'\n[privacy.patient-dp]\n{noise()}"
 
-    ended = run(tiny_plan(f"{LAST}{privacy}{GROUPS}"))
+    ended = run(tiny_plan(f"{LAST}{alone()}{GROUPS}"))
 
     (left,) = ended.left_out("lab", phase="blocks")
     assert "Site 'lab', part 'blood': its update has norm" in left.reason

@@ -163,9 +163,11 @@ def at_the_bad_site(kind: str, spoil: Spoil) -> Callable[[int, Message, Answer],
 # ---- what a site refuses to add ----------------------------------------------------------------------
 
 
-def test_an_update_that_is_not_finite_stays_at_its_site(
+def test_an_update_that_is_not_finite_adds_no_change_and_is_not_told_from_others(
     four: Consortium, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A refusal would be this site's own word on its patients, which the sum is there to hide."""
+
     def diverged(self: Trainer, *_: object, **__: object) -> list[object]:
         with torch.no_grad():
             next(self.model.parameters()).fill_(torch.nan)
@@ -179,10 +181,15 @@ def test_an_update_that_is_not_finite_stays_at_its_site(
     desk = four.desk(at_the_bad_site(AskBlockUpdate.kind, spoil))
 
     gathered = desk.train()
+    without = four.desk(lambda site, _, answer: None if site == BAD else answer()).train()
 
-    assert gathered.sites == OTHERS
-    assert "values not finite" in desk.reasons(BAD_NAME)
-    assert not desk.answered(MaskedVectors, site=BAD)
+    assert gathered.sites == tuple(sorted((*OTHERS, BAD_NAME)))
+    assert not desk.left_out
+    for part in ("own", "trunk"):
+        (one,), (other,) = gathered.updates[part], without.updates[part]
+        torch.testing.assert_close(one.total, other.total, rtol=0, atol=1e-3)
+        assert float(other.total.norm()) > 0.1
+        assert one.weight > other.weight
 
 
 def test_more_patients_than_may_count_are_refused_before_they_are_trained_on(

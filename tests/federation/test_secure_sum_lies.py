@@ -100,8 +100,8 @@ def among(*sites: str) -> Callable[[SessionDescriptor], SessionDescriptor]:
 
 NEVER_ENTERED: dict[str, tuple[Callable[[SessionDescriptor], SessionDescriptor], str]] = {
     "two sites": (among("clinic-1", "clinic-2"), "2 sites are fewer than 3"),
-    "a threshold of one": (session_with(threshold=1), "0 corrupt ones could open two sums"),
-    "a threshold of half": (session_with(threshold=2), "0 corrupt ones could open two sums"),
+    "a threshold of one": (session_with(threshold=1), "1 corrupt ones could open two sums"),
+    "a threshold of half": (session_with(threshold=2), "1 corrupt ones could open two sums"),
     "a threshold beyond all": (session_with(threshold=5), "a threshold of 5 among 4 sites is none"),
     "a sum of two": (session_with(min_survivors=2), "a sum of 2 sites could be opened"),
     "a circle": (session_with(neighbours=2), "does not rely on an honest server"),

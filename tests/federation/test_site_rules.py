@@ -186,7 +186,7 @@ def test_rules_that_a_run_keeps_change_nothing(sites: Path) -> None:
     rules = {
         "privacy": ["no-privacy"], "epsilon": 1.0, "modalities": ["clinical", "blood"],
         "encoders": ["tabular"],
-        "smallest-group": 1, "most-rounds": 3, "smallest-count": 10, "plans": ["0" * 64, approved],
+        "smallest-group": 1, "most-rounds": 3, "smallest-count": 1, "plans": ["0" * 64, approved],
     }  # fmt: skip
     set_rules(sites, rules)
 
@@ -411,8 +411,11 @@ def test_server_cannot_begin_a_sum_over_fewer_sites_than_the_plan_says(run: Run)
     assert all("a sum of 3 sites could be opened" in reason for reason in keys.declined.values())
 
 
-def described(min_survivors: int, *, max_corrupt: int = 0) -> SessionDescriptor:
-    return SessionDescriptor.model_construct(min_survivors=min_survivors, max_corrupt=max_corrupt)
+def described(min_survivors: int, *, max_corrupt: int, sites: int = 7) -> SessionDescriptor:
+    there = tuple(f"site-{place}" for place in range(sites))
+    return SessionDescriptor.model_construct(
+        participants=there, min_survivors=min_survivors, max_corrupt=max_corrupt
+    )
 
 
 @pytest.mark.parametrize(("plan", "rule"), [(5, 1), (3, 5), (5, 5)])
@@ -421,18 +424,27 @@ def test_session_that_opens_over_fewer_sites_than_plan_or_rules_ask_for_is_refus
 ) -> None:
     rules = SiteRules(smallest_group=rule)
     terms = SumTerms(min_survivors=plan)
-    rules.check_session(described(5), terms=terms)
+    rules.check_session(described(5, max_corrupt=2), terms=terms)
 
     with pytest.raises(SecureSumError, match=r"a sum of 4 sites could be opened, and .* ask for 5\. Nothing"):
-        rules.check_session(described(4), terms=terms)
+        rules.check_session(described(4, max_corrupt=2), terms=terms)
 
 
-def test_session_that_withstands_fewer_corrupt_sites_than_the_plan_says_is_refused() -> None:
-    terms = SumTerms(max_corrupt=2)
-    SiteRules().check_session(described(4, max_corrupt=2), terms=terms)
+@pytest.mark.parametrize(
+    ("said", "sites", "wanted"), [(2, 5, 2), (None, 7, 2), (None, 10, 3), (None, 100, 5)]
+)
+def test_session_that_withstands_fewer_corrupt_sites_than_the_plan_says_is_refused(
+    said: int | None, sites: int, wanted: int
+) -> None:
+    terms = SumTerms(max_corrupt=said)
+    fewest = wanted + 2
+    SiteRules().check_session(described(fewest, max_corrupt=wanted, sites=sites), terms=terms)
 
-    with pytest.raises(SecureSumError, match=r"it withstands 1 corrupt sites, and its plan asks for 2 \(key"):
-        SiteRules().check_session(described(4, max_corrupt=1), terms=terms)
+    with pytest.raises(
+        SecureSumError,
+        match=rf"withstands {wanted - 1} corrupt sites of {sites}, and its plan asks for {wanted} \(key",
+    ):
+        SiteRules().check_session(described(fewest, max_corrupt=wanted - 1, sites=sites), terms=terms)
 
 
 @pytest.mark.parametrize(

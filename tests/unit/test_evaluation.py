@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from lego_core import Cohort, LegoFuse, LegoMerge
 from lego_core.evaluation import EvaluationReport, ModelSet, evaluate, pool, score, subsets
 from lego_core.protocol import ScoreRow, SiteReport
-from lego_core.records import Part
+from lego_core.records import Outcome, Part, PatientRecord
 from lego_core.tasks import Classification, Survival
 
 TASK = Classification(classes=("no", "yes", "maybe"))
@@ -269,6 +270,32 @@ def test_site_of_test_patients_only_can_be_scored():
     )
 
     assert {chart.details["integrated_brier"] for chart in report.charts} == {None}
+
+
+def with_times(cohort: Cohort, *, days: float) -> list[PatientRecord]:
+    outcomes = [(days * number, float(number % 3 > 0)) for number in range(len(cohort))]
+    return [
+        replace(record, patient_id=f"{record.part}-{number}", outcome=Outcome(outcome))
+        for number, (record, outcome) in enumerate(zip(cohort.records, outcomes, strict=True))
+    ]
+
+
+def test_charts_can_do_without_outcomes_of_training_patients():
+    task = Survival(num_bins=3, bin_edges_days=(4.0, 9.0))
+    cohort = at_site(["a"] * 40)
+    test = with_times(cohort, days=0.5)
+
+    def brier(*, days: float, reference: Literal["train", "test"]) -> float:
+        patients = [*test, *with_times(cohort.marked("train"), days=days)]
+        report = evaluate(
+            models(("a",)), cohort.keep(patients), task=task, all_modalities=("a",), site="here", seed=0,
+            bootstrap=2, reference=reference,
+        )  # fmt: skip
+        return report.charts[0].details["integrated_brier"]
+
+    assert brier(days=0.5, reference="train") != brier(days=1.0, reference="train")
+    assert brier(days=0.5, reference="test") == brier(days=1.0, reference="test")
+    assert brier(days=1.0, reference="test") == pytest.approx(brier(days=0.5, reference="train"))
 
 
 # ---- validation patients, on whom a run chooses ----------------------------------------------------------

@@ -34,15 +34,16 @@ class Ledger(Protocol):
             LegoError: If it was before: a state from before it must not answer anew.
         """
 
-    def confirm(self, key: SumKey, *, sid: bytes, survivors: frozenset[int]) -> None:
+    def confirm(self, key: SumKey, *, sid: bytes, sites: frozenset[str]) -> None:
         """Note it on the disk before returning.
 
         Args:
             key: What is summed.
             sid: The session.
-            survivors: Whose sum.
+            sites: Names of those whose sum it is.
 
         Raises:
             LegoError: If in this run another session, or another set, was noted for this group with the same
-                weights, or in the same round: two sums of such vectors would show one site by subtraction.
+                weights, or in the same round; or in another run a set that differs by few sites, for the
+                same weights: two sums of such vectors would show them by subtraction.
         """

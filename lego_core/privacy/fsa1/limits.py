@@ -6,10 +6,11 @@ from pydantic import Field
 
 from lego_core.component import Component
 from lego_core.errors import SecureSumError
+from lego_core.privacy import EVERYBODY
 from lego_core.privacy.fsa1.descriptor import FEWEST_SITES, SessionDescriptor
 from lego_core.privacy.fsa1.fixed_point import fits
 from lego_core.privacy.fsa1.masks import WIDE
-from lego_core.privacy.fsa1.neighbours import EVERYBODY, circle_size, threshold
+from lego_core.privacy.fsa1.neighbours import circle_size, threshold
 
 
 @final

@@ -10,7 +10,6 @@ from scipy.stats import hypergeom
 from lego_core.errors import SecureSumError
 from lego_core.privacy.fsa1.wire import digest, index_bytes
 
-EVERYBODY = 64  # sites up to which each shares with all others
 UNSAFE = 2.0**-40  # chance that the corrupt of some circle could serve two sets of survivors
 LOST = 2.0**-20  # chance that some site's circle keeps fewer than a threshold
 

@@ -241,7 +241,8 @@ class SiteSession:
         if not self._table.binds(survivors):
             raise _ended("the survivors are not all bound to one another, and a part could be opened alone")
         key = SumKey(described.run, described.group, described.round, self.memory.received_sha256)
-        self.ledger.confirm(key, sid=self._sid, survivors=survivors)
+        sites = frozenset(described.participants[place - 1] for place in survivors)
+        self.ledger.confirm(key, sid=self._sid, sites=sites)
         self.memory.survivors = survivors
         return self.identity.sign(signed_sets(self.memory.th, sharing_sites, survivors))
 

@@ -27,15 +27,15 @@ class MemoryLedger:
 
     def __init__(self) -> None:
         self.entered: set[tuple[bytes, str]] = set()
-        self.noted: dict[SumKey, tuple[bytes, frozenset[int]]] = {}
+        self.noted: dict[SumKey, tuple[bytes, frozenset[str]]] = {}
 
     def begin(self, sid: bytes, *, stage: str) -> None:
         if (sid, stage) in self.entered:
             raise SecureSumError(f"The ledger knows that '{stage}' was answered.")
         self.entered.add((sid, stage))
 
-    def confirm(self, key: SumKey, *, sid: bytes, survivors: frozenset[int]) -> None:
-        if self.noted.setdefault(key, (sid, survivors)) != (sid, survivors):
+    def confirm(self, key: SumKey, *, sid: bytes, sites: frozenset[str]) -> None:
+        if self.noted.setdefault(key, (sid, sites)) != (sid, sites):
             raise SecureSumError("The ledger holds another sum of these weights.")
 
 

@@ -636,7 +636,7 @@ def test_a_session_is_not_begun_twice():
 
 def test_whatever_fails_ends_the_session():
     class Full(MemoryLedger):
-        def confirm(self, key, *, sid, survivors):
+        def confirm(self, key, *, sid, sites):
             raise LogError("The disk under the ledger is full.")
 
     session = at_confirm(5, ledgers={1: Full()})

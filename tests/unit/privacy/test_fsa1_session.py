@@ -124,7 +124,7 @@ def test_a_site_shares_nothing_of_its_secrets_with_the_log():
 
 def test_the_ledger_is_asked_before_anything_is_signed():
     class Full(MemoryLedger):
-        def confirm(self, key, *, sid, survivors):
+        def confirm(self, key, *, sid, sites):
             raise SecureSumError("The disk under the ledger is full. Nothing was signed.")
 
     session = open_session(3, ledgers={place: Full() for place in range(1, 4)})

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from blocks import CONTRACT, TABLE, tiny_block, tiny_cohort
+from blocks import CONTRACT, TABLE, tiny_block
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -13,8 +13,10 @@ from lego_core import Cohort, LegoBlock, LegoFuse, Measurement, ModalitySchema, 
 from lego_core.encoders import Image, Patches, Tabular, TimeSeries
 from lego_core.errors import PrivacyError
 from lego_core.private_training import _private_copy, check_per_patient_gradients
+from lego_core.private_training._made_up import begin_anew, made_up_patients
 from lego_core.private_training._private_copy import PrivateCopy
 from lego_core.records import Inputs, Tokens
+from lego_core.statistics import Normalisation
 from lego_core.tasks import Classification, MultiLabel, Survival
 from lego_core.trunk import LatentContract
 
@@ -102,39 +104,34 @@ def test_a_fused_model_with_absent_modalities_tells_the_gradients_that_autograd_
     ],
 )
 def test_every_kind_of_trunk_can_be_told_apart(contract):
-    block = tiny_block("a", contract=CONTRACT.model_copy(update=contract))
+    block = tiny_block("a", num_outputs=3, contract=CONTRACT.model_copy(update=contract))
 
-    check_per_patient_gradients(
-        block, tiny_cohort(["a"] * 5), task=Classification(classes=("no", "yes", "x"))
-    )
+    check_per_patient_gradients(block, task=Classification(classes=("no", "yes", "x")))
 
 
 @pytest.mark.parametrize(
-    ("task", "outcomes"),
+    "task",
     [
-        (Survival(num_bins=3, bin_edges_days=(1.0, 3.0)), lambda n: (float(n), float(n % 2))),
-        (Classification(classes=("no", "yes"), class_weights=(1.0, 7.0)), lambda n: (float(n % 2),)),
-        (Classification(classes=("a", "b", "c")), lambda n: (float(n % 3),)),
-        (MultiLabel(labels=("x", "y")), lambda n: (float(n % 2), 1.0)),
+        Survival(num_bins=3, bin_edges_days=(1.0, 3.0)),
+        Classification(classes=("no", "yes"), class_weights=(1.0, 7.0)),
+        Classification(classes=("a", "b", "c")),
+        MultiLabel(labels=("x", "y")),
     ],
 )
-def test_the_loss_of_every_task_is_a_mean_over_patients(task, outcomes):
-    cohort = tiny_cohort(["a"] * 6)
-    records = [
-        PatientRecord(record.patient_id, record.modalities, Outcome(outcomes(number)))
-        for number, record in enumerate(cohort.records)
-    ]
+def test_the_loss_of_every_task_is_a_mean_over_patients(task):
+    check_per_patient_gradients(tiny_block("a", num_outputs=task.num_outputs), task=task)
 
-    check_per_patient_gradients(
-        tiny_block("a", num_outputs=task.num_outputs), cohort.keep(records), task=task
-    )
+
+@pytest.mark.parametrize("order", ["stack", "weave"])
+def test_a_fused_model_of_every_layout_passes(order):
+    check_per_patient_gradients(fused(order), task=TASK)
 
 
 def test_the_test_leaves_model_and_chance_as_they_were():
     model, state = fused("stack"), torch.get_rng_state()
     before = copy.deepcopy(model.state_dict())
 
-    check_per_patient_gradients(model, hospital(), task=TASK)
+    check_per_patient_gradients(model, task=TASK)
 
     assert torch.equal(torch.get_rng_state(), state)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
@@ -164,6 +161,68 @@ def test_blocks_and_fused_models_take_an_empty_batch(together):
     assert model(batch).shape == (0, 1)
     for name, block in model.blocks.items():
         assert block(batch.inputs[name]).shape == (0, 1)
+
+
+# ---- patients who do not exist ------------------------------------------------------------------
+
+
+def test_made_up_patients_of_a_fused_model_hold_all_modalities_all_but_one_and_one_alone():
+    cohort = made_up_patients(fused("stack"), TASK)
+
+    held = {frozenset(record.modalities) for record in cohort.records}
+    every = frozenset(SCHEMAS)
+    assert held == {every} | {frozenset({name}) for name in every} | {every - {name} for name in every}
+    assert dict(cohort.schemas) == SCHEMAS
+    for name, schema in SCHEMAS.items():
+        measured = [record.modalities[name] for record in cohort.holding(name).records]
+        rows = {len(one.values) for one in measured}
+        assert rows == {"table": {1}, "image": {20}}.get(schema.layout, rows)
+        assert schema.layout in {"table", "image"} or len(rows) >= 3
+        assert all((one.times_days is not None) == (schema.layout == "series") for one in measured)
+        assert any(one.values.isnan().any() for one in measured)
+
+
+@pytest.mark.parametrize(
+    ("task", "kinds"),
+    [
+        (Survival(num_bins=3, bin_edges_days=(1.0, 3.0)), 6),
+        (Classification(classes=("no", "yes")), 2),
+        (Classification(classes=("a", "b", "c")), 3),
+        (MultiLabel(labels=("x", "y")), 4),
+    ],
+)
+def test_made_up_patients_have_every_outcome_that_the_task_can_have(task, kinds):
+    outcomes = made_up_patients(tiny_block("a"), task).batch().outcomes
+
+    task.check_outcomes(outcomes)
+    assert len({tuple(row) for row in outcomes.tolist()}) == kinds
+
+
+def test_the_same_patients_are_made_up_whatever_a_block_has_learned():
+    one, other = tiny_block("a", seed=1), tiny_block("a", seed=2)
+    other.normalise_with(Normalisation(torch.tensor([5.0, -1e30]), torch.tensor([0.1, 1e-30])))
+
+    first, second = (made_up_patients(block, TASK).batch() for block in (one, other))
+    begin_anew(one)
+    begin_anew(other)
+
+    assert torch.equal(first.inputs["a"].values, second.inputs["a"].values)
+    assert torch.equal(first.outcomes, second.outcomes)
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+@pytest.mark.parametrize("value", [0.0, 1e30, float("nan")])
+def test_weights_made_to_hide_or_to_fail_change_nothing(value):
+    def with_weights(use: Callable[[nn.Module, Tensor], Tensor]) -> LegoBlock:
+        block = LegoBlock("a", Foreign(nn.Linear(5, 5), use), TABLE, num_outputs=1, contract=CONTRACT)
+        with torch.no_grad():
+            for weight in block.parameters():
+                weight.fill_(value)
+        return block
+
+    check_per_patient_gradients(with_weights(nn.Module.__call__), task=TASK)
+    with pytest.raises(PrivacyError, match=r"module 'encoder.own' .*it is run on 1 of 8 patients"):
+        check_per_patient_gradients(with_weights(looped), task=TASK)
 
 
 # ---- what does not ------------------------------------------------------------------------------
@@ -265,6 +324,11 @@ BAD = {
         lambda layer, values: functional.dropout(values, 0.5),
         "drops at random by a function and not by a layer",
     ),
+    "rows enough": (
+        nn.Identity(),
+        lambda layer, values: values.unfold(0, 2, 1)[:, :, 0],
+        "The model raised 'RuntimeError' over made-up patients",
+    ),
     "a weight without use": (
         nn.Linear(5, 5),
         lambda layer, values: values,
@@ -281,7 +345,7 @@ def test_a_module_that_cannot_be_told_apart_is_named_with_the_reason(bad):
         block.token_memory.to_value.weight.zero_()  # behind zeros every gradient looks right
 
     with pytest.raises(PrivacyError, match=sentence):
-        check_per_patient_gradients(block, tiny_cohort(["a"] * 9), task=TASK)
+        check_per_patient_gradients(block, task=TASK)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +362,7 @@ def test_recurrent_layers_are_told_apart_by_those_of_opacus(layer):
 
     block = LegoBlock("a", Foreign(copy.deepcopy(layer), use), TABLE, num_outputs=1, contract=CONTRACT)
 
-    check_per_patient_gradients(block, tiny_cohort(["a"] * 5), task=TASK)
+    check_per_patient_gradients(block, task=TASK)
 
 
 def test_a_loss_over_all_patients_at_once_is_refused(monkeypatch):
@@ -310,7 +374,7 @@ def test_a_loss_over_all_patients_at_once_is_refused(monkeypatch):
     with pytest.raises(
         PrivacyError, match="loss of task 'multi-label' is not the mean of one loss per patient"
     ):
-        check_per_patient_gradients(tiny_block("a", num_outputs=1), tiny_cohort(["a"] * 5), task=TASK)
+        check_per_patient_gradients(tiny_block("a", num_outputs=1), task=TASK)
 
 
 def test_images_as_opacus_would_read_them_are_found_out(monkeypatch):
@@ -321,9 +385,4 @@ def test_images_as_opacus_would_read_them_are_found_out(monkeypatch):
     with pytest.raises(
         PrivacyError, match=r"module 'encoder.stages.0.halve.0' .*differs from the patient's own"
     ):
-        check_per_patient_gradients(block, hospital([("scan",)] * 4), task=TASK)
-
-
-def test_one_patient_cannot_hide():
-    with pytest.raises(PrivacyError, match="there is 1 training patient for this model, of at least 2"):
-        check_per_patient_gradients(tiny_block("a", num_outputs=1), tiny_cohort(["a"]), task=TASK)
+        check_per_patient_gradients(block, task=TASK)

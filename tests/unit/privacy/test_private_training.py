@@ -248,6 +248,20 @@ def test_a_site_with_fewer_patients_than_a_batch_is_told_so_without_its_number()
     assert plan().sampling_rate(16) == 0.25
 
 
+def test_one_patient_cannot_hide():
+    with pytest.raises(PrivacyError, match="there is 1 training patient for this model, of at least 2"):
+        moved(tiny_cohort(["a"]), plan(batch_size=1))
+
+
+@pytest.mark.parametrize("value", [math.inf, 1e38, math.nan])
+def test_no_value_of_a_patient_decides_whether_there_is_a_training(value):
+    cohort = tiny_cohort(["a"] * 8)
+    for record in cohort.records[:3]:
+        record.modalities["a"].values.fill_(value)
+
+    assert vector(moved(cohort, plan())).isfinite().all()
+
+
 @pytest.mark.parametrize(("patients", "delta"), [(50, 1e-5), (10_000, 1e-5), (20_000, 5e-6)])
 def test_delta_is_well_below_one_over_the_number_of_patients(patients, delta):
     assert plan().delta_for(patients) == pytest.approx(delta)
