@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from client.app import app as client_app
 from client.records import read_letter
 from client.rules import SiteRules
 from client.site import read_site_file
+from client.sums import terms_of
 from lego_core.errors import SecureSumError, SiteRefusal
 from lego_core.letters import Letter
 from lego_core.plan import RunPlan
@@ -445,6 +447,15 @@ def test_session_that_withstands_fewer_corrupt_sites_than_the_plan_says_is_refus
         match=rf"withstands {wanted - 1} corrupt sites of {sites}, and its plan asks for {wanted} \(key",
     ):
         SiteRules().check_session(described(fewest, max_corrupt=wanted - 1, sites=sites), terms=terms)
+
+
+def test_site_whose_plan_sums_nothing_has_no_terms_for_a_secure_sum() -> None:
+    site: Any = SimpleNamespace(plan=tiny_plan())
+
+    with pytest.raises(
+        SiteRefusal, match=r"part in a secure sum, and its plan 'tiny' has privacy 'no-privacy'"
+    ):
+        terms_of(site)
 
 
 @pytest.mark.parametrize(
