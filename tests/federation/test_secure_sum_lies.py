@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 from flwr.app import Message
+from rehearsal import Run
 from sum_desk import (
     Answer,
     Consortium,
@@ -21,6 +22,7 @@ from sum_desk import (
     with_confirmations,
     with_sets,
 )
+from summing_plans import TEACHING, summing_plan
 from torch import Tensor
 
 import client.sums
@@ -428,6 +430,21 @@ def test_nor_are_they_where_their_hashes_were_put_right(four: Consortium) -> Non
     assert desk.sent(site=VICTIM) == NOTHING
 
 
+def test_nor_are_they_in_a_fuse_round(run: Run) -> None:
+    def other(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        first = min(tensors)
+        return {**tensors, first: tensors[first] + 1}
+
+    lie = lying(AskFuseUpdate, lambda one: one, to=TEACHING[0], tensors=other)
+
+    ended = run(summing_plan(changes="[rounds]\nrounds = 1"), lie)
+
+    reasons = [left.reason for left in ended.left_out("teaching-1", phase="fuse")]
+    assert any("it sent to all sites of the sum. Nothing was trained or sent" in one for one in reasons), (
+        reasons
+    )
+
+
 @pytest.fixture(scope="module")
 def opened(four: Consortium) -> Desk:
     """A round that went well."""
@@ -536,13 +553,26 @@ def test_a_clock_that_is_fast_keeps_its_site_out_by_name(
     assert "Look at the clocks" in desk.reasons(VICTIM_NAME)
 
 
-def with_clock(
-    monkeypatch: pytest.MonkeyPatch, *, hours: int
-) -> Callable[[int, Message, Answer], Message | None]:
-    """The victim's clock is wrong by so many hours."""
+def test_a_session_that_ended_before_the_training_is_not_trained_for(
+    four: Consortium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = four.desk(with_clock(monkeypatch, hours=1, at=AskBlockUpdate))
 
-    def fault(site: int, _message: Message, answer: Answer) -> Message | None:
-        wrong = hours * 3600 if site == VICTIM else 0
+    gathered = desk.train()
+
+    assert VICTIM_NAME not in gathered.sites
+    assert "it ended" in desk.reasons(VICTIM_NAME)
+    assert not desk.sent(site=VICTIM)["vector"]
+
+
+def with_clock(
+    monkeypatch: pytest.MonkeyPatch, *, hours: int, at: type[AbstractMessage] | None = None
+) -> Callable[[int, Message, Answer], Message | None]:
+    """The victim's clock is wrong by so many hours; at one kind of question, or at all."""
+
+    def fault(site: int, message: Message, answer: Answer) -> Message | None:
+        asked = at is None or message.metadata.message_type == at.kind
+        wrong = hours * 3600 if site == VICTIM and asked else 0
         with monkeypatch.context() as patched:
             patched.setattr(client.sums, "time", SimpleNamespace(time=lambda: time.time() + wrong))
             return answer()

@@ -4,6 +4,7 @@ import hashlib
 import shutil
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ from client.app import app as client_app
 from client.records import read_letter
 from client.rules import SiteRules
 from client.site import Site, read_site_file
+from client.sums import terms_of
 from lego_core.errors import SecureSumError, SiteRefusal
 from lego_core.letters import Letter
 from lego_core.plan import RunPlan
@@ -43,7 +45,6 @@ from lego_core.protocol import (
 )
 from lego_core.records import ModalitySchema
 from lego_core.sum_letters import AskSumConfirmations, AskSumKeys, AskSumOpening, AskSumShares, SumKeys
-from lego_core.tasks import Classification
 from simulations.in_process import FIRST_NODE_ID, InProcessGrid
 
 FUSE = "[fuse]\nrounds = 1\n"
@@ -448,13 +449,27 @@ def test_session_that_withstands_fewer_corrupt_sites_than_the_plan_says_is_refus
         SiteRules().check_session(described(fewest, max_corrupt=wanted - 1, sites=sites), terms=terms)
 
 
-def test_round_beyond_the_plan_is_declined(sites: Path) -> None:
-    agreement = Agreement(schemas={}, task=Classification(classes=("0", "1")))
-    question = AskBlockUpdate(agreement=agreement, modality="clinical", round=3)  # of two
+def test_site_whose_plan_sums_nothing_has_no_terms_for_a_secure_sum() -> None:
+    site: Any = SimpleNamespace(plan=tiny_plan())
 
-    letter, _ = ask(client_app, sites, letter=question.letter())
+    with pytest.raises(
+        SiteRefusal, match=r"part in a secure sum, and its plan 'tiny' has privacy 'no-privacy'"
+    ):
+        terms_of(site)
 
-    assert "it is asked for round 3, and its plan has 2. Nothing was trained" in Refusal.read(letter).public
+
+@pytest.mark.parametrize(
+    ("question", "most"),
+    [
+        (AskBlockUpdate(agreement=AGREEMENT, modality="clinical", round=3), 2),
+        (AskFuseUpdate(agreement=AGREEMENT, modalities=("clinical",), round=2), 1),
+    ],
+    ids=["block", "fuse"],
+)
+def test_round_beyond_the_plan_is_declined(question: Any, most: int, sites: Path) -> None:
+    said = refused(sites, question.letter())
+
+    assert f"it is asked for round {most + 1}, and its plan has {most}. Nothing was trained" in said
 
 
 # ---- rules that cannot be read ----------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import ast
 
 
 def checks(source: str) -> list[int]:
-    """Lines of the conditions that end in a refusal, and of the calls that do nothing but check."""
+    """Lines of the conditions that end in a refusal or a reason for one, and of the calls that only check."""
     return [node.lineno for node in ast.walk(ast.parse(source)) if _refuses(node) or _only_checks(node)]
 
 
@@ -25,7 +25,9 @@ def without(source: str, line: int) -> str:
 
 
 def _refuses(node: ast.AST) -> bool:
-    return isinstance(node, ast.If) and any(isinstance(inner, ast.Raise) for inner in ast.walk(node))
+    return isinstance(node, ast.If) and any(
+        isinstance(inner, ast.Raise | ast.Yield) for inner in ast.walk(node)
+    )
 
 
 def _only_checks(node: ast.AST) -> bool:
