@@ -1,5 +1,6 @@
 """The coordinator's side of the federation. It never sees a patient."""
 
+from functools import partial
 from pathlib import Path
 
 from flwr.app import Context
@@ -10,7 +11,7 @@ from server.exchange import Exchange
 from server.federated_run import FederatedRun
 from server.outcome import make_report, provenance_of, recorded
 from server.run_log import RunLog
-from server.setting import bundle_key_of, office_of, plan_of, vault_of
+from server.setting import bundle_key_of, plan_of, vault_of, way_of
 
 app = ServerApp()
 
@@ -21,11 +22,12 @@ def main(grid: Grid, context: Context) -> None:
     output = Path(str(context.run_config["output"]))
     plan = plan_of(context)
     exchange = Exchange(grid, RunLog(output / "run.jsonl"))
-    office = office_of(plan, exchange, context)
-    run = FederatedRun(plan, exchange, vault_of(context), office=office)
-    bundle_key = bundle_key_of(context)
+    run = FederatedRun(
+        plan, exchange, vault=partial(vault_of, context), way=partial(way_of, plan, exchange, context)
+    )
 
     with recorded(run, output):
+        bundle_key = bundle_key_of(context)  # a key that cannot be used ends the run here, not at its end
         blocks = run.train_blocks()  # one global block per modality, over many sites
         models = run.merge(blocks)  # LegoMerge: no training
         models = run.fuse(models)  # LegoFuse: some federated rounds, if the plan asks

@@ -1,6 +1,7 @@
 """A federation's flow, in reading order: agree, train blocks, merge, fuse, evaluate."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import final
 
 from lego_core.assemble import Ingredients, build_block, build_fuse, build_merge
@@ -12,19 +13,15 @@ from lego_core.plan import RunPlan
 from lego_core.protocol import Agreement
 from lego_core.run_report import LeftOut, SiteCharts
 from server.agreement import Agreed, agree
-from server.asked import Office
 from server.checkpoint import Vault
 from server.exchange import Exchange
-from server.gathered import Collector, EachItsWay
 from server.grams import gather_grams
 from server.learner import Learner
-from server.open_updates import OpenUpdates
 from server.participants import Participant, gather
 from server.rounds import Rounds
 from server.scoring import Scoring
-from server.summed_updates import SummedUpdates
-from server.sums import SumOffice
 from server.training_questions import TrainingPhase, TrainingQuestions
+from server.way import Way
 
 
 @final
@@ -34,15 +31,18 @@ class FederatedRun:
     Args:
         plan: What to do.
         exchange: How to reach the sites.
-        vault: Where finished rounds are kept.
-        office: Who adds up what the sites give.
+        vault: Gives the place where finished rounds are kept; asked once, like `way`, and within the run, so
+            that a key or a roster that does not hold is in the run's records.
+        way: Gives how the sites' numbers travel.
     """
 
-    def __init__(self, plan: RunPlan, exchange: Exchange, vault: Vault, *, office: Office) -> None:
+    def __init__(
+        self, plan: RunPlan, exchange: Exchange, *, vault: Callable[[], Vault], way: Callable[[], Way]
+    ) -> None:
         self.plan = plan
         self.exchange = exchange
-        self.office = office
-        self.vault = vault
+        self._open_vault = vault
+        self._choose_way = way
         self.participants: list[Participant] = []
         self.learners: list[Learner] = []
         self.mergeability: list[MergeabilityPair] = []
@@ -52,6 +52,16 @@ class FederatedRun:
         self._agreed: Agreed | None = None
         self._fusing: list[Participant] = []
 
+    @cached_property
+    def way(self) -> Way:
+        """How the sites' numbers travel."""
+        return self._choose_way()
+
+    @cached_property
+    def vault(self) -> Vault:
+        """Where finished rounds are kept."""
+        return self._open_vault()
+
     @property
     def agreed(self) -> Agreed:
         """What the sites agreed on; asks them the first time.
@@ -60,11 +70,9 @@ class FederatedRun:
             RunError: If the sites do not suffice for what the plan asks, fuse rounds included.
         """
         if self._agreed is None:
-            roster = self.office.keys if isinstance(self.office, SumOffice) else None
-            self.participants = gather(self.exchange, self.plan, roster=roster)
-            self._agreed = agree(
-                self.participants, plan=self.plan, exchange=self.exchange, office=self.office
-            )
+            way, _ = self.way, self.vault  # no site is asked before roster and keys hold
+            self.participants = gather(self.exchange, self.plan, roster=way.roster)
+            self._agreed = agree(self.participants, plan=self.plan, exchange=self.exchange, office=way.office)
             if self.plan.fuse is not None:
                 self._fusing = self._who_fuses()
         return self._agreed
@@ -116,11 +124,7 @@ class FederatedRun:
         members = [(one, held) for one in self.participants if (held := self._held(one))]
         asked = [[one.site, ""] for one, _ in members]
         log.write("round-started", {"phase": "evaluate", "round": 1, "rounds": 1, "asked": asked})
-        scoring = Scoring(self.plan, agreed.agreement, members, models)
-        if isinstance(self.office, SumOffice):
-            scored = scoring.unseen(self.office)
-        else:
-            scored = scoring.in_the_open(self.exchange)
+        scored = self.way.score(Scoring(self.plan, agreed.agreement, members, models))
         self.charts = scored.charts
         log.write("evaluated", {"sites": sorted({site for sites in scored.reports for site in sites})})
         return pool(scored.reports, metric=agreed.agreement.task.metric, best_block=self._best_block())
@@ -186,7 +190,7 @@ class FederatedRun:
         if plan.merging.needs_grams:
             members = {learner.name: learner.members for learner in self.learners}
             grams = gather_grams(
-                blocks, members, agreement=self.agreed.agreement, plan=plan, office=self.office
+                blocks, members, agreement=self.agreed.agreement, plan=plan, office=self.way.office
             )
         scores = {learner.name: learner.best_score for learner in self.learners}
         return Ingredients(self.learners[0].start, grams, scores)
@@ -194,15 +198,7 @@ class FederatedRun:
     def _train(self, learners: list[Learner], *, phase: TrainingPhase) -> None:
         self.learners += learners
         questions = TrainingQuestions(self.plan, self.agreed.agreement, phase)
-        Rounds(questions, self._collector(questions), self.exchange.log, self.vault).run(learners)
-
-    def _collector(self, questions: TrainingQuestions) -> Collector:
-        """Who gathers updates: unseen where the plan says so."""
-        in_the_open = OpenUpdates(questions, self.exchange)
-        if not isinstance(self.office, SumOffice):
-            return in_the_open
-        alone = self.agreed.agreement.normalised_at_sites
-        return EachItsWay(SummedUpdates(questions, self.office), in_the_open, alone=frozenset(alone))
+        Rounds(questions, self.way.collector(questions), self.exchange.log, self.vault).run(learners)
 
     def _held(self, one: Participant) -> tuple[str, ...]:
         """The modalities that a site holds in the agreed form."""

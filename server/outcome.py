@@ -14,7 +14,6 @@ from lego_core.recommendation import recommend
 from lego_core.report import render_page
 from lego_core.run_report import RunReport
 from server.federated_run import FederatedRun
-from server.sums import SumOffice
 
 
 @contextmanager
@@ -79,10 +78,10 @@ def make_report(run: FederatedRun, *, results: EvaluationReport | None, reason: 
 
 def provenance_of(run: FederatedRun) -> Provenance:
     """What the records of the run must still hold, for whoever has them."""
-    log, office = run.exchange.log, run.office
+    log = run.exchange.log
     heads = {site: spent.ledger_head for site, spent in sorted(log.spent.items())}
     return Provenance(
-        roster_sha256=office.roster_sha256 if isinstance(office, SumOffice) else None,
+        roster_sha256=run.way.roster_sha256,
         run_log_head=log.head,
         ledger_heads=heads or None,
     )

@@ -12,11 +12,11 @@ from lego_core.roster import Roster, read_roster
 from lego_core.run_sums import run_name
 from lego_core.sealed_file import SealingKey
 from lego_core.signing import SigningKey
-from server.asked import Office
 from server.checkpoint import Vault
 from server.exchange import Exchange
 from server.open_sums import OpenOffice
 from server.sums import SumOffice
+from server.way import InTheOpen, Summed, Way
 
 
 def plan_of(context: Context) -> RunPlan:
@@ -72,15 +72,15 @@ def roster_of(context: Context) -> Roster | None:
     )
 
 
-def office_of(plan: RunPlan, exchange: Exchange, context: Context) -> Office:
-    """Who adds up what the sites give: unseen, where the plan says so.
+def way_of(plan: RunPlan, exchange: Exchange, context: Context) -> Way:
+    """How the sites' numbers travel: unseen, where the plan says so.
 
     Raises:
         PrivacyError: If there is no roster to check the sites' keys with.
     """
     wait_seconds, terms = plan.participation.round_seconds, plan.privacy.sum_terms
     if terms is None:
-        return OpenOffice(exchange, wait_seconds=wait_seconds)
+        return InTheOpen(exchange, OpenOffice(exchange, wait_seconds=wait_seconds))
     roster = roster_of(context)
     if roster is None:
         raise PrivacyError(
@@ -90,4 +90,4 @@ def office_of(plan: RunPlan, exchange: Exchange, context: Context) -> Office:
         )
     keys = roster.keys_at(datetime.now(UTC).date())
     run = run_name(plan.name, context.run_id)
-    return SumOffice(exchange, terms, keys, roster.sha256, run=run, wait_seconds=wait_seconds)
+    return Summed(SumOffice(exchange, terms, keys, roster.sha256, run=run, wait_seconds=wait_seconds))

@@ -43,7 +43,7 @@ from server.learner import Learner
 from server.open_updates import OpenUpdates
 from server.participants import Participant, gather
 from server.run_log import RunLog
-from server.setting import office_of
+from server.setting import way_of
 from server.summed_updates import SummedUpdates
 from server.sums import SumOffice
 from server.training_questions import TrainingQuestions
@@ -254,7 +254,7 @@ def _connect(
         context.run_id = number
     exchange = Exchange(grid, RunLog(output / "run.jsonl"))
     context = Context(number, SERVER_NODE_ID, {}, RecordDict(), run_config)
-    office = office_of(plan, exchange, context)
+    office = way_of(plan, exchange, context).office
     if lie and isinstance(office, SumOffice):
         office = LyingOffice(**vars(office), lie=lie)
     return grid, exchange, office  # type: ignore[return-value]

@@ -4,6 +4,7 @@ import json
 
 import pytest
 from rehearsal import Rehearsal, Run
+from summing_plans import summing_plan
 from tiny_plans import group, patients_of, tiny_plan
 
 from lego_core.bundle import ModelBundle
@@ -118,3 +119,16 @@ def test_forecast_of_two_blocks_cannot_be_ranked(judged: Rehearsal) -> None:
     assert {pair.first, pair.second} == {"clinical", "blood"}
     assert pair.gain.value == pytest.approx(merged.value - max(alone.values()))
     assert back.sentence.endswith("1 pair of blocks could be, and a ranking needs 3.")
+
+
+# ---- a run that cannot begin ---------------------------------------------------------------------------
+
+
+def test_a_run_without_a_roster_that_holds_is_on_record_like_any_other(run: Run) -> None:
+    ended = run(summing_plan(), prepare=lambda sites: (sites / "roster.json").unlink())
+
+    assert ended.error is not None
+    assert ended.report.status == "failed"
+    assert "there is no roster to check the sites' keys with" in ended.report.reason
+    assert [one["event"] for one in ended.events] == ["run-started", "finished"]
+    assert not ended.wire.asked
