@@ -34,14 +34,14 @@ def test_a_short_update_stays_as_it_is():
 def test_a_sum_that_is_longer_than_every_site_may_be_is_refused():
     update = BlockUpdate(torch.full((4,), 10.0), 10.0)  # a mean of norm 2
 
-    check_norm(update, bound=2.0, whose="The mean")
+    check_norm(update, bound=2.0, whose="The mean", key="guard.norm-bound")
     with pytest.raises(ProtocolError, match=r"^The mean has norm 2, and this run bounds it by 1\.9 at every"):
-        check_norm(update, bound=1.9, whose="The mean")
+        check_norm(update, bound=1.9, whose="The mean", key="guard.norm-bound")
 
 
 def test_a_norm_that_is_not_a_number_is_refused():
     with pytest.raises(ProtocolError, match="has norm nan"):
-        check_norm(BlockUpdate(torch.tensor([float("nan")]), 1.0), bound=1.0, whose="It")
+        check_norm(BlockUpdate(torch.tensor([float("nan")]), 1.0), bound=1.0, whose="It", key="guard.norm-bound")
 
 
 def test_a_loss_may_rise_by_its_share_and_no_more():
