@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lego_core.errors import PrivacyError
 
+SMALLEST = torch.finfo(torch.float32).tiny
 TINY = 1e-6  # lest a gradient of nothing be divided by its length
 
 
@@ -36,7 +37,7 @@ class Whole:
 
     def norms(self) -> Float[Tensor, "B"]:
         """The length of each."""
-        return self.values.flatten(1).norm(dim=1)
+        return _lengths(self.values.flatten(1))
 
     def total(self, factors: Float[Tensor, "B"]) -> Float[Tensor, "*S"]:
         """Their sum, each times its factor."""
@@ -79,7 +80,7 @@ class Outer:
 
     def norms(self) -> Float[Tensor, "B"]:
         """The length of each."""
-        return self.inputs.norm(dim=1) * self.signals.norm(dim=1)
+        return _lengths(self.inputs) * _lengths(self.signals)
 
     def total(self, factors: Float[Tensor, "B"]) -> Float[Tensor, "O I"]:
         """Their sum, each times its factor."""
@@ -95,6 +96,12 @@ class Outer:
 
 
 PatientGradients = Whole | Outer
+
+
+def _lengths(rows: Float[Tensor, "B N"]) -> Float[Tensor, "B"]:
+    """The length of each row, as it is where squares of its numbers would vanish, or be too large."""
+    largest = rows.abs().amax(dim=1)
+    return largest * (rows / largest.clamp(min=SMALLEST)[:, None]).norm(dim=1)
 
 
 @torch.no_grad()

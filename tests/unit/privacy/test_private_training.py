@@ -154,6 +154,24 @@ def gradients_of_two_weights(draw) -> tuple[dict[str, Outer | Whole], np.ndarray
     return held, np.hstack([matrices, bias])
 
 
+def test_the_length_of_an_outer_product_is_that_of_the_matrix_however_small_its_factors() -> None:
+    """The squares of the inputs vanish in float32; what they make with the signals does not."""
+    one = Outer(torch.full((2, 2000), 2.5e-23), torch.full((2, 64), 2e18))
+    other = Whole(one.whole())
+
+    torch.testing.assert_close(one.norms(), other.norms())
+    (clipped,) = clipped_sums({"weight": one}, num_patients=2, clip_norm=0.01).values()
+    assert float(clipped.norm()) == pytest.approx(0.02, rel=1e-3)
+
+
+def test_a_gradient_of_nothing_has_no_length_and_one_of_no_number_adds_nothing() -> None:
+    rows = torch.tensor([[0.0, 0.0], [torch.inf, 1.0], [3.0, 4.0], [torch.nan, 0.0]])
+
+    assert Whole(rows).norms()[[0, 2]].tolist() == [0.0, 5.0]
+    sums = clipped_sums({"weight": Whole(rows)}, num_patients=4, clip_norm=10.0)
+    assert sums["weight"].tolist() == [3.0, 4.0]
+
+
 @given(gradients_of_two_weights(), st.floats(1e-3, 1e3))
 def test_outer_products_are_clipped_and_added_as_the_matrices_that_they_stand_for(gradients, bound):
     held, apart = gradients
