@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from client.site import Site
 from lego_core.block import LegoBlock
-from lego_core.errors import DataError
+from lego_core.errors import DataError, SiteRefusal
 from lego_core.protocol import Agreement
 from lego_core.records import Cohort, ModalitySchema
 from lego_core.statistics import FeatureStatistics
@@ -35,7 +35,19 @@ def in_form(cohort: Cohort, schemas: Mapping[str, ModalitySchema]) -> Cohort:
 
 
 def normalise_here(site: Site, agreement: Agreement, blocks: Sequence[LegoBlock]) -> None:
-    """Give blocks whose means and spreads nobody shares those of this site's training patients."""
+    """Give blocks whose means and spreads nobody shares those of this site's training patients.
+
+    Raises:
+        SiteRefusal: If the plan has the means and spreads of such a modality shared.
+    """
+    named = site.plan.privacy.travel_alone
+    strange = sorted(set(agreement.normalised_at_sites) - set(named))
+    if strange:
+        raise SiteRefusal(
+            f"This site declines: it is to take means and spreads of its own for {strange}, and its plan names "
+            f"{list(named)} as modalities of few sites (key privacy.alone). Nothing was sent. Give server and "
+            "site the bundle of the same plan."
+        )
     for block in blocks:
         if block.modality in agreement.normalised_at_sites:
             cohort = in_agreed_form(site, agreement, [block.modality])

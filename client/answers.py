@@ -12,7 +12,7 @@ from client.way import Way
 from lego_core.assemble import build_block, build_models
 from lego_core.block import LegoBlock
 from lego_core.egress import forms_of, in_the_open
-from lego_core.errors import DataError, SiteRefusal
+from lego_core.errors import DataError, ProtocolError, SiteRefusal
 from lego_core.evaluation import evaluate, groups_to_score, subsets
 from lego_core.gram import GramStatistics
 from lego_core.letters import Letter
@@ -44,7 +44,9 @@ def offer(site: Site) -> Letter:
             encoder=site.plan.modalities[name].encoder,
             patients=len(train.holding(name)) // 10 * 10,
             trains=len(train.holding(name)) > 0,
-            fuses=len(paired.holding(name)) > 0,
+            fuses_with=tuple(
+                other for other in wanted if other != name and len(train.holding(name, other)) > 0
+            ),
             judges=len(if_enough(site, validation.holding(name))) > 0,
         )
         for name in wanted
@@ -66,6 +68,7 @@ def offer(site: Site) -> Letter:
 
 def statistics(site: Site, question: AskStatistics, state: Mapping[str, Tensor], way: Way) -> Letter:
     """Give the sums behind the normalisation of one modality, over the site's training patients."""
+    _check_no_tensors(state)
     (form,) = forms_of(question, site.plan)
     way.check([form], state)
     cohort = in_form(site.cohort, {question.modality: question.schema_of_group})
@@ -84,6 +87,7 @@ def statistics(site: Site, question: AskStatistics, state: Mapping[str, Tensor],
 
 def outcomes(site: Site, question: AskOutcomes, state: Mapping[str, Tensor], way: Way) -> Letter:
     """Give the counts behind time bins and base rates, over all training patients of the site."""
+    _check_no_tensors(state)
     (form,) = forms_of(question, site.plan)
     way.check([form], state)
     train = len(site.cohort.part("train"))
@@ -109,9 +113,9 @@ def grams(site: Site, question: AskGrams, state: Mapping[str, Tensor], way: Way)
         )
     block = build_block(site.plan, agreement, modality)
     block.load_state_dict(dict(state))
-    normalise_here(site, agreement, [block])
     (form,) = forms_of(question, site.plan)
     way.check([form], state)
+    normalise_here(site, agreement, [block])
     cohort = in_agreed_form(site, agreement, [modality])
     train = len(cohort.part("train").holding(modality))
     smallest = max(site.smallest_count, 2)
@@ -123,7 +127,8 @@ def grams(site: Site, question: AskGrams, state: Mapping[str, Tensor], way: Way)
         )
     tensors = GramStatistics.of(block, cohort).to_tensors()
     letter = Grams(modality=modality).letter(tensors)
-    in_the_open(question, site.plan).check(letter, sender=f"Site '{site.file.name}'")
+    if not way.is_unseen:  # in a sum, what is no number counts as none; a refusal would be of this site alone
+        in_the_open(question, site.plan).check(letter, sender=f"Site '{site.file.name}'")
     return way.send(letter, [Addend(form, tensors)])
 
 
@@ -132,9 +137,9 @@ def report(site: Site, question: AskReport, state: Mapping[str, Tensor], way: Wa
     agreement, plan = question.agreement, site.plan
     models = build_models(plan, agreement, question.modalities, with_fused=question.with_fused)
     models.load_state_dict(dict(state))
-    normalise_here(site, agreement, [block for block in models.modules() if isinstance(block, LegoBlock)])
     cases = {case.form.group: case for case in _cases(plan, question)}
     way.check([case.form for case in cases.values()], state)
+    normalise_here(site, agreement, [block for block in models.modules() if isinstance(block, LegoBlock)])
     scored = evaluate(
         models,
         in_agreed_form(site, agreement, question.modalities),
@@ -145,10 +150,24 @@ def report(site: Site, question: AskReport, state: Mapping[str, Tensor], way: Wa
         bootstrap=plan.evaluation.bootstrap,
         smallest_count=site.smallest_count,
         reference="test" if plan.privacy.noise_alone else "train",
+        with_charts=not way.is_unseen,
         device=site.file.device,
     )
     invited = [cases[group] for group in question.sums]
     return way.send(scored.letter(), [Addend(case.form, case.to_sums(scored)) for case in invited])
+
+
+def _check_no_tensors(state: Mapping[str, Tensor]) -> None:
+    """Refuse weights with a question that is about none: they would make one sum look like two.
+
+    Raises:
+        ProtocolError: If there are any.
+    """
+    if state:
+        raise ProtocolError(
+            f"A question about no model came with {len(state)} tensors where none were declared. Nothing was "
+            "sent. Run the same code at both ends."
+        )
 
 
 def _cases(plan: RunPlan, question: AskReport) -> list[Case]:

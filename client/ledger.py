@@ -147,6 +147,9 @@ def _is_alike(entry: Mapping[str, Any], key: SumKey) -> bool:
 
 
 def _check_other_runs(key: SumKey, sites: frozenset[str], others: Sequence[Mapping[str, Any]]) -> None:
+    """A sum over the very sites of another run tells nothing new; one over nearly the same does."""
+    if any(sites == set(other["sites"]) for other in others):
+        return
     for other in others:
         differing = sites ^ set(other["sites"])
         if 0 < len(differing) < FEWEST_IN_A_SUM:
@@ -154,8 +157,9 @@ def _check_other_runs(key: SumKey, sites: frozenset[str], others: Sequence[Mappi
                 f"This site has let a sum of '{key.group}' be opened in run '{other['run']}', for the same "
                 f"weights, over other sites than in run '{key.run}': they differ by {sorted(differing)}, "
                 "and the difference of the two sums is what these sites gave. It signs no second one. Run "
-                "with the same sites as before, or with three more or fewer; or let the operators of all "
-                "sites set rules.compare-runs to false, if they mean to show it."
+                "with the same sites as before, or with three more or fewer; begin from other weights (key "
+                "seed of the plan); or let the operators of all sites set rules.compare-runs to false for "
+                "this run, if they mean to show it."
             )
 
 

@@ -1,5 +1,6 @@
 """What a site's patients teach a block or the fused model, and how the received weights do on them."""
 
+import logging
 import time
 from collections.abc import Mapping
 
@@ -44,7 +45,14 @@ from lego_core.update import BlockUpdate, to_named
 
 def block_update(site: Site, question: AskBlockUpdate, state: Mapping[str, Tensor], way: Way) -> Letter:
     """Train one block on the patients who have its modality, or score the weights received."""
-    _check_round(question, most=1 if question.to_the_end else site.plan.rounds.rounds)
+    rounds = site.plan.rounds
+    if question.to_the_end != (rounds.mode == "one-shot"):
+        raise SiteRefusal(
+            f"This site declines: its plan trains in mode '{rounds.mode}', and it is asked to train "
+            f"{'to the end' if question.to_the_end else 'for a round'}. Nothing was trained or sent. Give "
+            "server and site the bundle of the same plan."
+        )
+    _check_round(question, most=1 if question.to_the_end else rounds.rounds)
     agreement = question.agreement
     block = build_block(site.plan, agreement, question.modality)
     block.load_state_dict(dict(state))
@@ -68,7 +76,8 @@ def fuse_update(site: Site, question: AskFuseUpdate, state: Mapping[str, Tensor]
     blocks = [build_block(site.plan, agreement, name) for name in question.modalities]
     fused = build_fuse(site.plan, blocks, Ingredients.of_untrained(blocks))
     fused.load_state_dict(dict(state))
-    way.check(forms_of(question, site.plan), state)
+    read = {name: tensor for name, tensor in state.items() if name not in fused.unread}
+    way.check(forms_of(question, site.plan), read)
     normalise_here(site, agreement, list(fused.blocks.values()))
     paired = in_agreed_form(site, agreement, question.modalities).with_several(question.modalities)
     settings = fuse.training(
@@ -95,8 +104,8 @@ def _answer(
     judges = validation.keep([]) if alone else if_enough(site, validation)
     scored = _score(model, judges, task)
     scores = [Addend(score_form(model), scored.scores_to_sums())] if len(judges) else []
-    if question.score_only:
-        return way.send(scored.letter(), scores)
+    if question.score_only or not way.wants(list(update_forms(model).values())):
+        return way.send(scored.letter(), scores)  # and nothing is trained, or paid for, in vain
     check_weight(len(train), plan.privacy)
     check_enough(site, len(train), of="training patients")
     received = {name: tensor.clone() for name, tensor in exchanged(model).items()}
@@ -186,6 +195,10 @@ def _within_reach(difference: Mapping[str, Tensor], received: Mapping[str, Tenso
     """
     if all(bool(torch.isfinite(tensor).all()) for tensor in difference.values()):
         return dict(difference)
+    logging.getLogger(__name__).warning(
+        "Training here went beyond all numbers: this site adds no change to the sum. Look at its data, or at "
+        "the learning rate."
+    )
     return {name: torch.zeros_like(received.get(name, tensor)) for name, tensor in difference.items()}
 
 

@@ -11,7 +11,7 @@ from typing import final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Context
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from client.identity import Identity
 from client.rules import SiteRules
@@ -35,9 +35,9 @@ class SiteFile(Component):
         name: Name of the site, as the other sites may read it.
         data: Where and how the data lie; paths are relative to the file.
         split: The site's own shares of training, validation and test patients.
-        split_seed: Decides who is in which part, in place of the plan's seed. A site that gives one never
-            validates or tests on a patient whom it trained on in another run; without it, a plan of
-            another seed deals the parts anew.
+        split_seed: Decides who is in which part, in place of the plan's seed, and goes with `split`. Then
+            plans of other seeds and shares have the same patients trained on, as long as they ask for
+            the same outcomes and the patients stay the same; without it, each deals the parts anew.
         device: Where to compute.
         threads: How many processor threads to use.
         identity: Its key and its consortium, for the secure sum.
@@ -54,6 +54,15 @@ class SiteFile(Component):
     identity: Identity | None = None
     secure_sum: SiteLimits = SiteLimits()
     rules: SiteRules = SiteRules()
+
+    @model_validator(mode="after")
+    def _check_split(self) -> "SiteFile":
+        if self.split_seed is not None and self.split is None:
+            raise ValueError(
+                f"split-seed is {self.split_seed}, and the shares of the parts are each plan's own, so that "
+                "parts would change all the same; add the table [split]"
+            )
+        return self
 
 
 @dataclass(frozen=True)

@@ -37,6 +37,10 @@ class Way(Protocol):
         """Whether the server sees a sum and nothing else."""
         ...
 
+    def wants(self, forms: Sequence[SumForm]) -> bool:
+        """Whether any of these numbers would go anywhere, so that they are worth computing."""
+        ...
+
     def send(
         self,
         letter: Letter,
@@ -63,6 +67,10 @@ class InTheOpen:
     def check(self, forms: Sequence[SumForm], state: Mapping[str, Tensor]) -> None:
         """Nothing to look at: the plan allows it."""
 
+    def wants(self, forms: Sequence[SumForm]) -> bool:  # noqa: ARG002
+        """All of them."""
+        return True
+
     def send(
         self,
         letter: Letter,
@@ -86,6 +94,10 @@ class Summed:
     def check(self, forms: Sequence[SumForm], state: Mapping[str, Tensor]) -> None:
         """As `Way.check`: every session must be about just this question and these weights."""
         self.seat.check(self.question, forms, state)
+
+    def wants(self, forms: Sequence[SumForm]) -> bool:
+        """As `Way.wants`: those of sums that the question invites to."""
+        return any(form.group in self.question.sums for form in forms)
 
     def send(
         self,

@@ -101,6 +101,7 @@ def evaluate(
     bootstrap: int = 200,
     smallest_count: int = 10,
     reference: Literal["train", "test"] = "train",
+    with_charts: bool = True,
     device: Device = "cpu",
 ) -> SiteReport:
     """Score every model on every subset of modalities, on a site's own patients.
@@ -118,6 +119,7 @@ def evaluate(
             that would tell of fewer by subtraction (`small_cells.py`).
         reference: Whose outcomes tell how patients are lost, where a metric of the charts needs the
             censoring. `test` where nothing may be told of training patients without noise.
+        with_charts: Whether chart points are wished for.
         device: Where to compute.
 
     Guarantees:
@@ -149,7 +151,7 @@ def evaluate(
         for method in methods:
             row, predictions = scorer.score(method, group, subset, patients=patients)
             scores.append(row)
-            if of_group in charted and _worth_a_chart(subset, held):
+            if with_charts and of_group in charted and _worth_a_chart(subset, held):
                 details = task.details(
                     predictions, outcomes_of(group), reference=known, smallest=enough_for_charts
                 )

@@ -84,6 +84,12 @@ class LegoFuse(nn.Module):
         """Names of the modalities, in the order in which they are asked."""
         return tuple(self.blocks)
 
+    @property
+    def unread(self) -> frozenset[str]:
+        """Names of tensors that no prediction depends on: the heads of the blocks."""
+        heads = {f"blocks.{name}.trunk.head." for name in self.blocks}
+        return frozenset(name for name in self.state_dict() if name.startswith(tuple(heads)))
+
     def forward(self, batch: Batch) -> Float[Tensor, "B K"]:
         """Predict for patients with any subset of modalities."""
         held = dict(zip(self.blocks, held_by_patient(batch, self.modalities), strict=True))

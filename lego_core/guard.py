@@ -21,7 +21,7 @@ class Guard(Component):
     Args:
         norm_bound: Largest L2 norm of a site's update, per part of a model, where updates travel as
             they are: a site shortens a longer one, and the server puts away what is longer all
-            the same. Where they are summed, `privacy.clip-norm` is this bound. None: no bound.
+            the same. Where they are summed, the sum's `clip-norm` is this bound. None: no bound.
         worst_rise: By how much the federated validation loss may rise over the best so far, as a
             share of it, before a round is taken back. None: rounds are never taken back.
 

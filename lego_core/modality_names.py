@@ -7,7 +7,7 @@ from pydantic import AfterValidator
 
 from lego_core.block import Blocks
 
-PARTS = ("head", "fused")  # of a fused model, and that model itself, in sums and in the diary of a run
+PARTS = ("head", "fused", "encoder", "trunk")  # of models, and a model itself, in names of weights and sums
 
 
 def _check_name(name: str) -> str:

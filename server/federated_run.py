@@ -1,6 +1,6 @@
 """A federation's flow, in reading order: agree, train blocks, merge, fuse, evaluate."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import final
 
@@ -73,6 +73,7 @@ class FederatedRun:
             way, _ = self.way, self.vault  # no site is asked before roster and keys hold
             self.participants = gather(self.exchange, self.plan, roster=way.roster)
             self._agreed = agree(self.participants, plan=self.plan, exchange=self.exchange, office=way.office)
+            self._check_judges()
             if self.plan.fuse is not None:
                 self._fusing = self._who_fuses()
         return self._agreed
@@ -129,14 +130,35 @@ class FederatedRun:
         log.write("evaluated", {"sites": sorted({site for sites in scored.reports for site in sites})})
         return pool(scored.reports, metric=agreed.agreement.task.metric, best_block=self._best_block())
 
+    def _check_judges(self) -> None:
+        """Say which blocks nobody can judge: none of their rounds is kept for being better, or taken back.
+
+        Raises:
+            RunError: If modalities count by how well their blocks do.
+        """
+        plan, terms = self.plan, self.plan.privacy.sum_terms
+        for modality, members in self.agreed.members.items():
+            trainers = [one for one in members if one.trains_block(modality, plan)]
+            judges = [one.site for one in trainers if one.offer.modalities[modality].judges]
+            if len(judges) >= (terms.fewest if terms else 1):
+                continue
+            if plan.merging.needs_scores:
+                raise RunError(
+                    "Modalities count by validation scores of their blocks (key merging.modality-weights), "
+                    f"and of the sites that train '{modality}', {len(judges)} have validation patients that "
+                    f"may be told of, of {terms.fewest if terms else 1} at least. Give the sites validation "
+                    "patients (key split), or every modality a weight in numbers."
+                )
+            self.exchange.log.write("nobody-judges", {"modality": modality, "sites": judges})
+
     def _who_fuses(self) -> list[Participant]:
         """The sites with paired patients, each asked about what it holds in the agreed form.
 
         Raises:
             RunError: If there are none, or too few for the plan's sums.
         """
-        members = [one.with_only(self._held(one)) for one in self.participants if one.offer.paired]
-        members = [one for one in members if sum(map(one.teaches, one.offer.modalities)) > 1]
+        members = [one.with_only(self._held(one)) for one in self.participants]
+        members = [one for one in members if one.teaches("head")]
         if not members:
             raise RunError(
                 f"Plan '{self.plan.name}' asks for fuse rounds and no site has training patients with "
@@ -162,8 +184,7 @@ class FederatedRun:
                 f"Fuse rounds of plan '{self.plan.name}' have {len(members)} sites with paired patients "
                 f"({counts}), and a secure sum needs {terms.fewest} for the head and for every block (keys "
                 f"min-survivors and max-corrupt of [{self.plan.privacy.sums_table}]). Invite more such "
-                "sites, take [fuse] out of the plan, or set privacy.too-few to 'keep-local' to leave these "
-                "blocks as they are."
+                f"sites, or take [fuse] out of the plan{_or_without(few, self.plan)}."
             )
         for name, own in few.items():
             for one in own:
@@ -182,7 +203,8 @@ class FederatedRun:
         more of them die the loss is higher for any block.
         """
         blocks = [learner for learner in self.learners if learner.name in self.plan.modalities]
-        return max(blocks, key=lambda learner: learner.best_score).name
+        judged = {one.name: one.best_score for one in blocks if one.best_score is not None}
+        return max(judged, key=judged.__getitem__) if judged else blocks[0].name
 
     def _gather_ingredients(self, blocks: Sequence[LegoBlock]) -> Ingredients:
         """What merge methods work with; sites are asked for sums only if the plan's methods need them."""
@@ -192,7 +214,7 @@ class FederatedRun:
             grams = gather_grams(
                 blocks, members, agreement=self.agreed.agreement, plan=plan, office=self.way.office
             )
-        scores = {learner.name: learner.best_score for learner in self.learners}
+        scores = {one.name: one.best_score for one in self.learners if one.best_score is not None}
         return Ingredients(self.learners[0].start, grams, scores)
 
     def _train(self, learners: list[Learner], *, phase: TrainingPhase) -> None:
@@ -203,3 +225,10 @@ class FederatedRun:
     def _held(self, one: Participant) -> tuple[str, ...]:
         """The modalities that a site holds in the agreed form."""
         return tuple(name for name, members in self.agreed.members.items() if one in members)
+
+
+def _or_without(few: Mapping[str, object], plan: RunPlan) -> str:
+    """What else to do about blocks that too few sites hold, where the plan can go on without them."""
+    if not few or plan.privacy.small_groups != "refuse":
+        return ""
+    return ", or set privacy.too-few to 'keep-local' to leave these blocks as they are"

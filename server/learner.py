@@ -38,15 +38,18 @@ class Learner:
         self.members = list(members)
         self.plan = plan
         self.done = False
+        self.spent = False  # too few sites have a privacy budget left for it
         self.rounds = 0
         self.best_round = 0
         self.best_loss = float("inf")
-        self.best_score = 0.0
+        self.best_score: float | None = None
         self.start: dict[str, Tensor] = {}
         self._best_state = copy.deepcopy(model.state_dict())
         self._states: dict[str, ServerState] = {}
         self.good_loss = float("inf")
+        self.last_score: float | None = None
         self._good_state = self._best_state
+        self._good_round, self._good_score = 0, self.best_score
         self.remember_start()
 
     def remember_start(self) -> None:
@@ -75,11 +78,11 @@ class Learner:
         if not patients:
             return None
         loss = sum(one.validation_loss for one in progress) / patients
+        pairs = sum(one.validation_pairs for one in progress)
+        ranked = sum(one.validation_score * one.validation_pairs for one in progress)
+        self.last_score = ranked / pairs if pairs else None
         if may_be_kept and loss < self.best_loss:
-            self.best_loss, self.best_round = loss, self.rounds
-            pairs = sum(one.validation_pairs for one in progress)
-            ranked = sum(one.validation_score * one.validation_pairs for one in progress)
-            self.best_score = ranked / pairs if pairs else 0.0
+            self.best_loss, self.best_round, self.best_score = loss, self.rounds, self.last_score
             self._best_state = copy.deepcopy(self.model.state_dict())
         return loss
 
@@ -87,6 +90,7 @@ class Learner:
         """Note the current weights as those to go back to, if none did better so far."""
         if loss is not None and loss < self.good_loss:
             self.good_loss, self._good_state = loss, copy.deepcopy(self.model.state_dict())
+            self._good_round, self._good_score = self.rounds, self.last_score
 
     def go_back(self) -> None:
         """Go nearly all the way back to the best weights so far, and forget what the rules remember.
@@ -104,6 +108,7 @@ class Learner:
     def keep_good(self) -> None:
         """End with the best weights so far, whatever the plan keeps: the last are worse than it bears."""
         self.best_loss, self._best_state = self.good_loss, self._good_state
+        self.best_round, self.best_score = self._good_round, self._good_score
 
     def keep_best(self) -> None:
         """End with the weights of the best round; with the last ones if nobody could judge."""

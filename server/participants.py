@@ -42,7 +42,9 @@ class Participant:
     def teaches(self, part: str) -> bool:
         """Whether paired patients here teach a part of the fused model: a block they have, or the head."""
         own = self.offer.modalities
-        return part in own and own[part].fuses if part != "head" else self.offer.paired
+        if part == "head":
+            return any(map(self.teaches, own))
+        return part in own and not own.keys().isdisjoint(own[part].fuses_with)
 
     def summary(self) -> SiteSummary:
         """What the report says of the site."""

@@ -51,7 +51,7 @@ class Rounds:
             if not training:
                 break
             self._round(number, training, rounds=rounds)
-        self._score([learner for learner in learners if not learner.done])
+        self._score([learner for learner in learners if not learner.done or learner.spent])
         for learner in learners:
             learner.keep_best()
             ended = {"modality": learner.name, "rounds": learner.rounds, "kept_round": learner.best_round}
@@ -98,7 +98,7 @@ class Rounds:
             return False
         told = {"phase": self.questions.phase, "round": number, "modality": learner.name}
         self.log.write("budget-spent", {**told, "sites": sorted(spent)})
-        learner.done = True
+        learner.done = learner.spent = True
         return True
 
     def _taken_back(self, learner: Learner, loss: float | None, number: int) -> bool:
@@ -152,7 +152,8 @@ class Rounds:
                     f"Round {number}, '{learner.name}': {len(own.sites)} of {len(learner.members)} sites "
                     f"gave a usable answer and plan '{self.plan.name}' asks for {smallest} (key "
                     f"participation.smallest-group). The weights after round {number - 1} are on the disk. "
-                    f"See who was left out and why, and start again when they are back. {own.closed}".strip()
+                    "See who was left out and why, and start again when they are back; where updates are "
+                    f"summed, with another seed in the plan. {own.closed}".strip()
                 )
 
     def _may_be_kept(self, learner: Learner) -> bool:

@@ -75,16 +75,13 @@ class SummedUpdates:
             for site in learner.judges
         ]
         opened, closed = self._add_up(forms, asked, number)
-        found = {}
-        for learner in learners:
-            group = score_form(learner.model).group
-            summed = opened.get(group)
-            found[learner.name] = Gathered(
-                sites=summed.sites if summed else (),
-                progress=[Progress.from_sums(summed.numbers.numbers)] if summed else [],
-                closed=closed.get(group, ""),
+        return {
+            learner.name: Gathered(
+                progress=self._judged(learner, opened, number),
+                closed=closed.get(score_form(learner.model).group, ""),
             )
-        return found
+            for learner in learners
+        }
 
     def _add_up(
         self, forms: Mapping[str, SumForm], asked: Sequence[Asked], number: int
@@ -141,27 +138,40 @@ class SummedUpdates:
             if bucket.part == main:
                 sites += summed.sites
                 losses.append(summed.numbers.numbers)
+        progress = self._judged(learner, opened, number)
         if not losses:
-            return Gathered(closed=" ".join(reasons) or "Too few sites teach it for a sum.")
-        scored = opened.get(score_form(learner.model).group)
-        scores = dict(scored.numbers.numbers) if scored else {}
-        self._note(learner, losses, scores, number)
-        progress = [Progress.from_sums(scores)] if scores else []
+            return Gathered(
+                progress=progress, closed=" ".join(reasons) or "Too few sites teach it for a sum."
+            )
+        self._note(learner, losses, progress, number)
         return Gathered(tuple(sorted(sites)), updates, progress)
+
+    def _judged(self, learner: Learner, opened: Mapping[str, Opened], number: int) -> list[Progress]:
+        """How the weights did, as if at one site; nothing, where no sum tells, or none that can be right."""
+        summed = opened.get(score_form(learner.model).group)
+        if summed is None:
+            return []
+        try:
+            return [Progress.from_sums(summed.numbers.numbers)]
+        except LegoError as error:
+            told = {"phase": self.questions.phase, "round": number, "modality": learner.name}
+            self.office.exchange.log.write("scores-put-aside", {**told, "reason": error.public})
+            return []
 
     def _note(
         self,
         learner: Learner,
         losses: Sequence[Mapping[str, Tensor]],
-        scores: Mapping[str, Tensor],
+        judged: Sequence[Progress],
         number: int,
     ) -> None:
         """Put one point on the learning curve, and say if updates were longer than the plan allows."""
         together = {name: sum(one[name] for one in losses[1:]) + losses[0][name] for name in losses[0]}
+        train_losses = Progress.from_sums(together).train_losses
         phase, log = self.questions.phase, self.office.exchange.log
         log.answered(
             LearningPoint.of(
-                Progress.from_sums({**together, **scores}),
+                (judged[0] if judged else Progress()).model_copy(update={"train_losses": train_losses}),
                 phase=phase,
                 round_number=number,
                 site=TOGETHER,

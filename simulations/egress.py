@@ -21,6 +21,7 @@ from lego_core.protocol import (
     AskStatistics,
 )
 from lego_core.records import ModalitySchema
+from lego_core.run_sums import travels_alone
 from lego_core.sum_letters import MaskedVectors
 
 
@@ -72,7 +73,8 @@ def all_that_may_leave(plan: RunPlan, schemas: dict[str, ModalitySchema]) -> Ite
         if plan.privacy.sum_terms is not None:
             for form in forms_of(question, plan):
                 yield Leaving(MaskedVectors.kind, form.group, "one per session", (form.dim,), "int32")
-            continue
+            if not travels_alone(question, plan.privacy):
+                continue
         contract = in_the_open(question, plan)
         for name, (shape, dtype) in contract.tensors.items():
             yield Leaving(str(contract.kind), about, name, tuple(shape), str(dtype).removeprefix("torch."))

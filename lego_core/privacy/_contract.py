@@ -136,8 +136,9 @@ class NoiseTerms(Component):
             f"most {self.epsilon:g} and delta = {delta}. The unit is one training patient of that site, with "
             "everything measured of this patient, added or taken away; the site's ledger counts all rounds, "
             "runs, blocks and fused models together. Epsilon does not cover the number of a site's training "
-            "patients, the sums agreed on before training (normalisation, time bins, base rates), Gram "
-            "matrices, or the scores on validation and test patients and what was chosen by them."
+            "patients, the sums agreed on before training (normalisation, time bins, base rates), the means "
+            "and spreads that a site takes of its own patients where too few share them, Gram matrices, or "
+            "the scores on validation and test patients and what was chosen by them."
         )
 
 

@@ -19,7 +19,7 @@ class ModalityOffer(Component):
         schema_here: Layout and features at this site.
         patients: How many training patients have it, rounded down to tens.
         trains: Whether any training patient has it.
-        fuses: Whether any has it together with another of the modalities.
+        fuses_with: The other modalities that any of these patients has, too.
         judges: Whether enough validation patients have it for the site's rules.
         encoder: How the site's plan has it encoded.
     """
@@ -28,7 +28,7 @@ class ModalityOffer(Component):
     encoder: Encoder
     patients: int = Field(ge=0)
     trains: bool
-    fuses: bool = False
+    fuses_with: tuple[str, ...] = ()
     judges: bool = False
 
 

@@ -251,6 +251,17 @@ def test_list_before_the_run_is_what_a_site_of_all_modalities_sends_in_it(
     assert {one for one in sent - wanted if one[0] not in scores} == set()
 
 
+def test_updates_that_may_travel_alone_are_listed_as_they_would_leave() -> None:
+    noise = "epsilon = 3\nnoise-multiplier = 2\nbatch-size = 8\nsteps = 2"
+    privacy = f"kind = 'secure-sum'\ntoo-few = 'patient-dp'\nalone = ['blood']\n[privacy.patient-dp]\n{noise}"
+    plan = tiny_plan(f"[training]\nkeep = 'last'\n[privacy]\n{privacy}")
+
+    listed = list(all_that_may_leave(plan, schemas_of(plan, site_file=None, data=None)))
+
+    alone = {one.about for one in listed if one.letter == Update.kind}
+    assert alone == {"block 'blood'"}
+
+
 def test_command_lists_tensors_and_what_they_reveal() -> None:
     said = CliRunner().invoke(app, ["egress", "two-hospitals"])
 

@@ -114,6 +114,18 @@ def test_two_runs_over_the_same_sites_or_over_quite_others_are_confirmed(tmp_pat
         ledger.confirm(replace(KEY, run=run), sid=b"\x01" * 32, sites=frozenset(sites))
 
 
+def test_a_set_that_was_confirmed_once_may_be_again_whatever_else_was(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    SiteLedger(path).confirm(KEY, sid=SID, sites=frozenset({"1", "2", "3"}))
+    once = SiteLedger(path, compares_runs=False)
+    once.confirm(replace(KEY, run="second"), sid=b"\x01" * 32, sites=frozenset({"1", "2", "3", "4"}))
+
+    ledger = SiteLedger(path)
+    ledger.confirm(replace(KEY, run="third"), sid=b"\x02" * 32, sites=frozenset({"1", "2", "3", "4"}))
+    with pytest.raises(SecureSumError, match="they differ by"):
+        ledger.confirm(replace(KEY, run="fourth"), sid=b"\x03" * 32, sites=frozenset({"1", "2"}))
+
+
 def test_who_means_to_show_it_lets_runs_be_compared(tmp_path):
     ledger = SiteLedger(tmp_path / "ledger.jsonl", compares_runs=False)
     ledger.confirm(KEY, sid=SID, sites=frozenset({"1", "2", "3"}))

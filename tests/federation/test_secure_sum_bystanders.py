@@ -1,6 +1,7 @@
 """Around the sums: nothing that a site refuses, or adds in vain, tells what the sums hide."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,12 +9,24 @@ from rehearsal import Rehearsal, Run
 from sum_desk import Consortium, Desk, claiming, lying, set_rules, summing_clinics
 from test_gate import ask
 from tiny_plans import clinics_only, group, patients_of, tiny_plan
+from torch import Tensor
 
 from client.app import app as client_app
 from client.sums import NOTHING_TO_ADD
+from lego_core.chained_log import verify_log
 from lego_core.privacy.fsa1.descriptor import SessionDescriptor
-from lego_core.protocol import AskBlockUpdate, Refusal
+from lego_core.protocol import (
+    AskBlockUpdate,
+    AskFuseUpdate,
+    AskOutcomes,
+    AskStatistics,
+    Progress,
+    Refusal,
+)
+from lego_core.sum_forms import tensor_hashes, weights_sha256
 from lego_core.sum_letters import AskSumKeys, MaskedVectors
+from lego_core.training import Trainer
+from server.grams import gather_grams
 from server.summed_updates import SummedUpdates
 from server.training_questions import TrainingQuestions
 
@@ -73,6 +86,82 @@ def test_scores_of_weights_beyond_reason_are_numbers(five: Consortium) -> None:
     assert progress.validation_loss < 1e6
 
 
+def test_gram_matrices_beyond_all_numbers_are_no_refusal(tmp_path: Path) -> None:
+    """Weights could be made that bring them about for one patient, and not for others."""
+    plan = summing_clinics(3, "[merging.heads]\nkind = 'regmean'\n[merging.trunk]\nkind = 'regmean'")
+    desk = Consortium.of(plan, tmp_path).desk()
+    assert desk.office is not None
+    overflowing(desk)
+
+    sums = gather_grams(
+        [desk.learner.model],
+        {"clinical": desk.learner.members},
+        agreement=desk.agreed.agreement,
+        plan=plan,
+        office=desk.office,
+    )
+
+    assert not desk.left_out
+    assert all(torch.isfinite(one).all() for one in sums["clinical"].sums.values())
+
+
+# ---- sums that look like others ------------------------------------------------------------------------
+
+
+def test_a_question_about_no_model_comes_without_tensors(run: Run) -> None:
+    """A tensor too many would make one sum look like another to the ledger."""
+    ended = run(tiny_plan("[rounds]\nrounds = 1"))
+    for kind in (AskStatistics, AskOutcomes):
+        (asked, *_) = ended.asked(kind, site=0)
+
+        letter, _ = ask(
+            client_app, ended.sites, letter=kind.read(asked.letter).letter({"junk": torch.zeros(1)})
+        )
+
+        assert "A question about no model came with 1 tensors" in Refusal.read(letter).public
+
+
+def test_heads_that_nothing_reads_do_not_tell_two_sums_apart(odd: Rehearsal) -> None:
+    (asked, *_) = odd.asked(AskFuseUpdate)
+    unread = [name for name in asked.letter.tensors if ".trunk.head." in name]
+    ledger, _ = verify_log(odd.sites / f"site-{asked.site}" / "ledger.jsonl")
+    noted = {one["weights_sha256"] for one in ledger if one.get("group") == "fused/head"}
+    read = {name: tensor for name, tensor in asked.letter.tensors.items() if name not in unread}
+
+    assert len(unread) >= 4
+    assert noted == {weights_sha256(tensor_hashes(read))}
+
+
+# ---- nothing trained in vain ---------------------------------------------------------------------------
+
+
+def test_a_site_that_is_invited_to_a_sum_of_scores_alone_trains_and_pays_nothing(
+    five: Consortium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def only_scores(question: AskBlockUpdate) -> AskBlockUpdate:
+        sums = {group: one for group, one in question.sums.items() if group.startswith("scores/")}
+        return question.model_copy(update={"sums": sums})
+
+    desk = five.desk(lying(AskBlockUpdate, only_scores, to=0), is_judged=True)
+    trained: list[int] = []
+    monkeypatch.setattr(Trainer, "fit", lambda self, *_, **__: trained.append(1) or [])
+
+    gathered = desk.train()
+
+    assert len(trained) == 4
+    (progress,) = gathered.progress
+    assert progress.validation_patients > 0
+    assert FIRST_NAME not in gathered.sites
+
+
+def test_a_block_is_trained_as_the_plan_says_and_no_other_way(five: Consortium) -> None:
+    desk = five.desk(lying(AskBlockUpdate, lambda one: one.model_copy(update={"to_the_end": True}), to=0))
+
+    desk.train()
+
+    assert "its plan trains in mode 'rounds', and it is asked to train to the end" in desk.reasons(FIRST_NAME)
+
+
 # ---- one agreement for a run -----------------------------------------------------------------------------
 
 
@@ -94,6 +183,23 @@ def test_a_site_keeps_to_the_first_agreement_of_a_run(five: Consortium) -> None:
     assert FIRST_NAME not in second.sites
     said = desk.reasons(FIRST_NAME)
     assert "the server names another agreement in this question than in an earlier one" in said
+
+
+def with_own_means(question: AskBlockUpdate) -> AskBlockUpdate:
+    agreement = question.agreement.model_copy(update={"normalised_at_sites": ("clinical",)})
+    return question.model_copy(update={"agreement": agreement})
+
+
+def test_a_site_takes_means_of_its_own_only_where_the_plan_says_so(run: Run) -> None:
+    ended = run(tiny_plan("[rounds]\nrounds = 1"))
+    (asked, *_) = ended.asked(AskBlockUpdate, site=0)
+    question = with_own_means(AskBlockUpdate.read(asked.letter))
+
+    letter, _ = ask(client_app, ended.sites, letter=question.letter(asked.letter.tensors))
+
+    assert "to take means and spreads of its own for ['clinical'], and its plan names []" in (
+        Refusal.read(letter).public
+    )
 
 
 # ---- scores have one sum ----------------------------------------------------------------------------------
@@ -148,6 +254,48 @@ def test_the_scores_of_a_round_cannot_be_asked_for_again_over_other_sites(five: 
 
     assert not again.progress
     assert "show one site by subtraction" in desk.reasons("clinic-2")
+
+
+def test_a_sum_of_scores_that_cannot_be_right_is_put_aside_and_training_goes_on(
+    five: Consortium, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def false(progress: Progress) -> dict[str, Tensor]:
+        wrong = 1e6 if progress.validation_patients else 0.0
+        return {name: one - wrong for name, one in honest(progress).items()}
+
+    honest = Progress.scores_to_sums
+    monkeypatch.setattr(Progress, "scores_to_sums", false)
+    desk = five.desk(is_judged=True)
+
+    gathered = desk.train()
+
+    assert len(gathered.sites) == 5
+    assert not gathered.progress
+    (told,) = [one for one in events_of(desk) if one["event"] == "scores-put-aside"]
+    assert "The sum of all sites' losses" in told["reason"]
+
+
+def events_of(desk: Desk) -> list[dict[str, Any]]:
+    (path,) = Path(str(desk.grid.contexts[0].run_config["output"])).glob("run.jsonl")
+    return verify_log(path)[0]
+
+
+def test_blocks_that_nobody_can_judge_are_told_of(run: Run) -> None:
+    groups = patients_of(
+        group("clinic", "clinical", hospitals=2, split=(0.6, 0.2, 0.2)),
+        group("blind", "clinical", hospitals=2, split=(0.8, 0.0, 0.2)),
+        patients=200,
+    )
+    summed = f'[privacy]\nkind = "secure-sum"\n{groups}'
+
+    ended = run(clinics_only(summed, hospitals=4))
+    weighed = run(clinics_only(f'[merging]\nmodality-weights = "validation"\n{summed}', hospitals=4))
+
+    (told,) = [one for one in ended.events if one["event"] == "nobody-judges"]
+    assert told["sites"] == ["clinic-1", "clinic-2"]
+    assert ended.error is None
+    assert "of the sites that train 'clinical', 2 have validation patients" in weighed.report.reason
+    assert not weighed.asked(AskBlockUpdate)
 
 
 # ---- nothing added in vain ---------------------------------------------------------------------------------

@@ -299,7 +299,7 @@ TOLD_TO_ONE: dict[str, tuple[type[AbstractMessage], Callable, str]] = {
     "to train to the end": (
         AskBlockUpdate,
         lambda one: one.model_copy(update={"to_the_end": True}),
-        "its task-sha256 is not what",
+        "its plan trains in mode 'rounds', and it is asked to train to the end",
     ),
     "only to score": (
         AskBlockUpdate,

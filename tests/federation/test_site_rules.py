@@ -22,7 +22,7 @@ from client.records import read_letter
 from client.rules import SiteRules
 from client.site import Site, read_site_file
 from client.sums import terms_of
-from lego_core.errors import SecureSumError, SiteRefusal
+from lego_core.errors import DataError, SecureSumError, SiteRefusal
 from lego_core.letters import Letter
 from lego_core.plan import RunPlan
 from lego_core.privacy import PatientDp, SumTerms
@@ -528,10 +528,18 @@ def test_a_site_with_a_seed_of_its_own_trains_on_the_same_patients_under_any_pla
     plain = read_site_file(path).to_plain()
     del plain["data"]["part-column"]  # then the site splits
     if own is not None:
-        plain["split-seed"] = own
+        plain |= {"split-seed": own, "split": {"train": 0.6, "validation": 0.2, "test": 0.2}}
     path.write_text(tomli_w.dumps(plain), encoding="utf-8")
 
     first = training_patients(sites)
-    set_plan(sites, seed=99)
+    set_plan(sites, seed=99, split={"train": 0.5, "validation": 0.2, "test": 0.3})
 
     assert (training_patients(sites) == first) == (own is not None)
+
+
+def test_a_seed_without_shares_is_refused(sites: Path) -> None:
+    path = sites / "site-0" / "site.toml"
+    path.write_text(tomli_w.dumps({**read_site_file(path).to_plain(), "split-seed": 5}), encoding="utf-8")
+
+    with pytest.raises(DataError, match=r"split-seed is 5, and the shares .* add the table \[split\]"):
+        read_site_file(path)

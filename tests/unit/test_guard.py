@@ -41,7 +41,9 @@ def test_a_sum_that_is_longer_than_every_site_may_be_is_refused():
 
 def test_a_norm_that_is_not_a_number_is_refused():
     with pytest.raises(ProtocolError, match="has norm nan"):
-        check_norm(BlockUpdate(torch.tensor([float("nan")]), 1.0), bound=1.0, whose="It", key="guard.norm-bound")
+        check_norm(
+            BlockUpdate(torch.tensor([float("nan")]), 1.0), bound=1.0, whose="It", key="guard.norm-bound"
+        )
 
 
 def test_a_loss_may_rise_by_its_share_and_no_more():

@@ -121,7 +121,9 @@ def test_modality_whose_name_could_be_that_of_several_is_refused(name):
     assert said.endswith("use letters, digits, '-' and '_', and begin with a letter or a digit.")
 
 
-@pytest.mark.parametrize("name", ["head", "fused", "values", "items", "type", "training", "first"])
+@pytest.mark.parametrize(
+    "name", ["head", "fused", "encoder", "trunk", "values", "items", "type", "training", "first"]
+)
 def test_modality_called_as_something_else_in_a_model_is_refused(name):
     said = refused(changed("modalities", name, to={"encoder": {"kind": "tabular"}}))
 

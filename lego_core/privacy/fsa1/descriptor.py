@@ -9,11 +9,11 @@ from pydantic import Field, ValidationError, field_validator
 
 from lego_core.component import Component, explain
 from lego_core.errors import SecureSumError
+from lego_core.privacy import FEWEST_IN_A_SUM
 from lego_core.privacy.fsa1.fixed_point import from_fixed_point
 from lego_core.privacy.fsa1.vectors import Clipped
 from lego_core.privacy.fsa1.wire import MOST_SITES, SUITE, digest
 
-FEWEST_SITES = 3  # of two, each would learn the other's vector from the sum
 HEX_32 = r"^[0-9a-f]{64}$"
 
 
@@ -160,4 +160,4 @@ class SessionDescriptor(Component):
     @property
     def fewest(self) -> int:
         """Fewest sites that must be there at every stage before survivors are confirmed."""
-        return max(self.threshold, FEWEST_SITES) if self.is_complete else FEWEST_SITES
+        return max(self.threshold, FEWEST_IN_A_SUM) if self.is_complete else FEWEST_IN_A_SUM

@@ -6,8 +6,8 @@ from pydantic import Field
 
 from lego_core.component import Component
 from lego_core.errors import SecureSumError
-from lego_core.privacy import EVERYBODY
-from lego_core.privacy.fsa1.descriptor import FEWEST_SITES, SessionDescriptor
+from lego_core.privacy import EVERYBODY, FEWEST_IN_A_SUM
+from lego_core.privacy.fsa1.descriptor import SessionDescriptor
 from lego_core.privacy.fsa1.fixed_point import fits
 from lego_core.privacy.fsa1.masks import WIDE
 from lego_core.privacy.fsa1.neighbours import circle_size, threshold
@@ -83,8 +83,10 @@ class SiteLimits(Component):
             raise _refused(f"site '{site}' is not among its sites", "Ask only those that take part")
         if set(there) - roster:
             raise _refused("some of its sites are not on the roster", "Sign a roster that names them")
-        if sites < FEWEST_SITES:
-            raise _refused(f"{sites} sites are fewer than {FEWEST_SITES}", "Of two, each learns the other's")
+        if sites < FEWEST_IN_A_SUM:
+            raise _refused(
+                f"{sites} sites are fewer than {FEWEST_IN_A_SUM}", "Of two, each learns the other's"
+            )
         if c < self.most_corrupt:
             raise _refused(
                 f"it withstands {c} corrupt sites and this site asks for {self.most_corrupt}",
@@ -94,10 +96,10 @@ class SiteLimits(Component):
             self._check_threshold(sites, t, c)
         else:
             self._check_circle(described)
-        if described.min_survivors < max(FEWEST_SITES, c + 2):
+        if described.min_survivors < max(FEWEST_IN_A_SUM, c + 2):
             raise _refused(
                 f"a sum of {described.min_survivors} sites could be opened",
-                f"Ask for {max(FEWEST_SITES, c + 2)}",
+                f"Ask for {max(FEWEST_IN_A_SUM, c + 2)}",
             )
         if not 0 < described.clip_value < float("inf"):
             raise _refused(f"its clip is {described.clip_value:g}", "Choose a positive number")
@@ -131,6 +133,12 @@ class SiteLimits(Component):
             raise _refused(
                 f"{sites} sites are not too many to share with all others, and it says {degree}",
                 f"Set {sites - 1} neighbours",
+            )
+        if described.max_corrupt > sites // 20:
+            raise _refused(
+                f"circles of neighbours withstand {sites // 20} corrupt sites of {sites}, and it says "
+                f"{described.max_corrupt}",
+                f"Say {sites // 20} at most, or sum over {EVERYBODY} sites",
             )
         wanted = circle_size(sites)
         if (degree, described.threshold) != wanted:

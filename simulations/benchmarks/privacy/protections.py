@@ -10,6 +10,7 @@ import torch
 
 from lego_core.block import LegoBlock
 from lego_core.errors import PrivacyError
+from lego_core.privacy import FEWEST_IN_A_SUM
 from lego_core.privacy.fsa1.fixed_point import fraction_bits, from_fixed_point
 from lego_core.privacy.fsa1.vectors import Clipped
 from lego_core.records import Cohort
@@ -18,7 +19,6 @@ from lego_core.training import Trainer, TrainingSettings
 from lego_core.update import BlockUpdate
 
 CLIP = 1.0  # largest size of a number of an update in a secure sum; ours are below a tenth of it
-FEWEST_SITES = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,9 +129,9 @@ def sum_of_residues(updates: Sequence[BlockUpdate]) -> BlockUpdate:
     Raises:
         PrivacyError: If fewer than three sites contribute, which FSA1 refuses.
     """
-    if len(updates) < FEWEST_SITES:
+    if len(updates) < FEWEST_IN_A_SUM:
         raise PrivacyError(
-            f"A sum over {len(updates)} sites shows each of them the others', and {FEWEST_SITES} are the "
+            f"A sum over {len(updates)} sites shows each of them the others', and {FEWEST_IN_A_SUM} are the "
             "least. Add sites, or choose another protection."
         )
     cap, bits = max(one.weight for one in updates), fraction_bits(len(updates), CLIP)

@@ -74,6 +74,10 @@ PARTICIPANTS = tuple(f"site-{place:02d}" for place in range(1, 71))
             {"participants": PARTICIPANTS, "neighbours": 14, "threshold": 9, "frac_bits": 20},
             "14 neighbours and a threshold of 9 are not those of 70 sites",
         ),
+        (
+            {"participants": PARTICIPANTS, "neighbours": 14, "max_corrupt": 4, "min_survivors": 6},
+            "withstand 3 corrupt sites of 70, and it says 4",
+        ),
         ({"min_survivors": 2}, "a sum of 2 sites could be opened"),
         ({"max_corrupt": 2, "threshold": 4, "min_survivors": 3}, "a sum of 3 sites could be opened"),
         ({"frac_bits": 29}, "with 29 bits could wrap"),
