@@ -44,9 +44,9 @@ def normalise_here(site: Site, agreement: Agreement, blocks: Sequence[LegoBlock]
     strange = sorted(set(agreement.normalised_at_sites) - set(named))
     if strange:
         raise SiteRefusal(
-            f"This site declines: it is to take means and spreads of its own for {strange}, and its plan names "
-            f"{list(named)} as modalities of few sites (key privacy.alone). Nothing was sent. Give server and "
-            "site the bundle of the same plan."
+            f"This site declines: it is to take means and spreads of its own for {strange}, and its plan "
+            f"names {list(named)} as those of few sites (key privacy.alone). Nothing was sent. Give server "
+            "and site the bundle of the same plan."
         )
     for block in blocks:
         if block.modality in agreement.normalised_at_sites:
