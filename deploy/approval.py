@@ -6,7 +6,6 @@ from typing import final
 
 from deploy._files import new_folder, write
 from deploy.coordinator import Coordinator
-from deploy.departure import keys_withdrawn
 from deploy.errors import DeployError
 from deploy.request import JoinRequest, SignedRequest
 from lego_core.component import Component
@@ -30,8 +29,8 @@ def check_request(coordinator: Coordinator, signed: SignedRequest) -> None:
     """Make sure that a request may be approved.
 
     Raises:
-        DeployError: If it is for another federation, a proof does not hold, the name is taken, another site
-            or the coordinator itself has one of its keys, or the keys were withdrawn.
+        DeployError: If it is for another federation, a proof does not hold, the name is taken, or one of its
+            keys is that of another site, of one that left, or of the federation itself.
     """
     signed.check(coordinator.federation)
     asked = signed.request
@@ -44,13 +43,8 @@ def check_request(coordinator: Coordinator, signed: SignedRequest) -> None:
         )
     for owner, key in _taken(coordinator, asked):
         raise DeployError(
-            f"The {key} key of site '{asked.site}' is that of {owner} too, and a key that two hold tells "
-            "nobody who speaks. Let the site make its own with 'python -m deploy join'."
-        )
-    if keys_withdrawn(coordinator, asked):
-        raise DeployError(
-            f"A key of site '{asked.site}' was withdrawn ('revoke') and never counts again. Let the site "
-            "make new ones with 'python -m deploy join', in a new folder."
+            f"The {key} key of site '{asked.site}' is that of {owner} too, and a key counts for "
+            "one site and one stay alone. Let the site make new ones ('python -m deploy join')."
         )
 
 
@@ -85,13 +79,14 @@ def approve(coordinator: Coordinator, signed: SignedRequest, *, today: date) -> 
 
 
 def _taken(coordinator: Coordinator, asked: JoinRequest) -> Iterator[tuple[str, str]]:
+    """Who has a key of this request already, and which. Flower itself takes no node key a second time."""
     federation = coordinator.federation
     if asked.identity_key in (*federation.governance_keys, federation.bundle_key):
         yield "the federation itself", "identity"
-    for other in (*coordinator.sites().values(), *coordinator.former_sites()):
-        if other.site == asked.site:
-            continue
+    others = [(f"site '{name}'", one) for name, one in coordinator.sites().items() if name != asked.site]
+    gone = [(f"site '{one.site}', which has left,", one) for one in coordinator.former_sites()]
+    for owner, other in (*others, *gone):
         if other.identity_key == asked.identity_key:
-            yield f"site '{other.site}'", "identity"
+            yield owner, "identity"
         if other.node_key == asked.node_key:
-            yield f"site '{other.site}'", "node"
+            yield owner, "node"

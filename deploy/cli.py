@@ -133,14 +133,18 @@ def approve(
 
 @app.command()
 def leave(folder: Folder, site: Site) -> None:
-    """Take a site off the roster; it may come back with the same keys."""
-    _remove(folder, site, keys_withdrawn=False)
+    """Take a site off the roster; if it comes back, it joins with new keys."""
+    _remove(folder, site)
 
 
 @app.command()
 def revoke(folder: Folder, site: Site) -> None:
-    """Take a site off the roster, and never let its keys count again: they were lost or stolen."""
-    _remove(folder, site, keys_withdrawn=True)
+    """Take a site off the roster because its keys were lost or stolen."""
+    _remove(folder, site)
+    _say(
+        f"Whoever holds the keys of '{site}' can speak in its name until Flower has forgotten the node and "
+        "the others have the new roster: do both today."
+    )
 
 
 @app.command()
@@ -183,20 +187,16 @@ def kit(
         )
 
 
-def _remove(folder: Path, site: str, *, keys_withdrawn: bool) -> None:
+def _remove(folder: Path, site: str) -> None:
     with _at(folder) as coordinator:
-        former = remove_site(coordinator, site, keys_withdrawn=keys_withdrawn, today=_today())
-        command = unregister_command(folder, former)
-        _say(
-            f"Site '{site}' is off the roster, of {len(coordinator.entries())} now."
-            + (" Its keys never count again." if keys_withdrawn else ""),
-            *what_is_missing(coordinator),
-            "Let Flower forget its node:",
-            f"  {command}",
-        )
+        former = remove_site(coordinator, site)
+        command, left = unregister_command(folder, former), len(coordinator.entries())
+        _say(f"Site '{site}' is off the roster, of {left} now.", *what_is_missing(coordinator))
+        _say("Let Flower forget its node:", f"  {command}")
         if "NODE-ID" in command:
             _say("Its number is not on record; look for it here:", f"  {list_command(folder)}")
-        _say("Give the other sites the new 'roster.json'; they need nothing else.")
+        if left:
+            _say("Give the other sites the new 'roster.json'; they need nothing else.")
 
 
 @contextmanager

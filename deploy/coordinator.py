@@ -6,7 +6,7 @@ server.pem             the server's certificate
 roster.json            the sites and their keys, signed; there from the first approval on
 governance.json        public keys of those who may sign the roster
 sites/NAME/            a site that belongs: request.json, node.pub
-former-sites/NAME-…/   one that left: the same, and left.json
+former-sites/NAME-…/   one that left; its keys never count again
 secrets/               authority.key, server.key, bundle.key, superexec.secret, governance-N.key
 flower/config.toml     by which Flower's commands find the SuperLink on this machine
 """

@@ -52,6 +52,11 @@ def found_federation(
     """
     made = [SigningKey.make() for _ in range(governors)]
     every_key = (*governance_keys, *(one.public for one in made))
+    if not every_key:
+        raise DeployError(
+            "0 governance keys are to be made and none is named, and a roster needs one signature at least. "
+            "Make some (--governance), or name those of the people who govern (--governance-key)."
+        )
     bundle_key, server_key = SigningKey.make(), ec.generate_private_key(ec.SECP256R1())
     try:
         federation = Federation(

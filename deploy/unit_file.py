@@ -24,14 +24,12 @@ WorkingDirectory={home}
 Environment=FLWR_HOME={home}/flower
 Environment=FLWR_TELEMETRY_ENABLED=0
 Environment=FLWR_DISABLE_UPDATE_CHECK=1
-Environment=FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1
 Environment=PATH={home}/venv/bin:/usr/bin:/bin
 ExecStart={home}/venv/bin/flower-supernode \\
     --superlink {address} \\
     --root-certificates {home}/ca.crt \\
     --auth-supernode-private-key {home}/node.key \\
     --host 127.0.0.1 --port {runtime_port} \\
-    --disable-runtime-dependency-installation \\
     --node-config "site-file='{home}/site.toml'"
 Restart=always
 RestartSec=75
