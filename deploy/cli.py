@@ -127,8 +127,9 @@ def approve(
             *what_is_missing(coordinator),
             "Let Flower know its node, before the site starts it:",
             f"  {register_command(folder, approval.site)}",
-            "The other sites need the new 'roster.json', and nothing else.",
         )
+        if len(coordinator.entries()) > 1:
+            _say("Give the other sites the new 'roster.json'; they need nothing else.")
 
 
 @app.command()

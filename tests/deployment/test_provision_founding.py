@@ -74,6 +74,12 @@ def test_nothing_is_written_over(coordinator):
     assert contents(coordinator) == before
 
 
+def test_an_empty_folder_may_be_there(tmp_path):
+    (tmp_path / "c").mkdir(mode=0o755)
+
+    assert set(rights(found(tmp_path / "c")).values()) == {"drwx------", "-rw-------"}
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
