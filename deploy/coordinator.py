@@ -155,7 +155,7 @@ class CoordinatorServices:
         self.superexec.check_alive()
 
     def stop(self) -> None:
-        """Stop both, the one that starts things first. ServerApps end with the SuperExec."""
+        """Stop both; the SuperExec, with its ServerApps, first."""
         self.superexec.stop()
         self.superlink.stop()
 

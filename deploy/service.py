@@ -1,16 +1,19 @@
-"""One program of the coordinator: started, watched, and stopped by its process id."""
+"""One program of the coordinator: started, watched, and stopped, with all that it started, by process id."""
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from lego_core.errors import RunError
 
 PATIENCE_SECONDS = 10.0
+PAUSE_SECONDS = 0.05
 LAST_WORDS = 2_000
 
 
@@ -50,7 +53,11 @@ def check_port_is_free(host: str, port: int, *, what: str) -> None:
 
 
 class Service:
-    """A program that runs until it is told to stop.
+    """A program that runs until it is told to stop, with all that it started.
+
+    Flower's ServerApps end by themselves when their SuperExec is gone, but not before they come
+    back from what they do. So the whole group of processes is stopped. The first of them is not
+    forgotten before that: until then, its number cannot be given to a stranger's process.
 
     Args:
         name: What it is called in messages.
@@ -83,7 +90,7 @@ class Service:
     @property
     def is_running(self) -> bool:
         """Whether its process is there."""
-        return self._process is not None and self._process.poll() is None
+        return self._process is not None and self._end() is None
 
     def start(self) -> None:
         """Start it; also again, after its end.
@@ -93,6 +100,7 @@ class Service:
         """
         if self.is_running:
             raise RunError(f"{self.name} runs already, as process {self.pid}. Stop it first.")
+        self.stop()
         try:
             with self.log.open("ab") as lines:
                 self._process = subprocess.Popen(
@@ -108,24 +116,59 @@ class Service:
         Raises:
             RunError: If it ended, with its last words.
         """
-        if not self.is_running:
-            code = "no process" if self._process is None else f"code {self._process.returncode}"
+        if self._process is None:
+            raise RunError(f"{self.name} does not run. Start it first.")
+        if (code := self._end()) is not None:
             raise RunError(
-                f"{self.name} does not run ({code}). Its last words are in {self.log.name}.",
+                f"{self.name} ended by itself with code {code}. Its last words are in {self.log.name}.",
                 local=self.last_words(),
             )
+
+    def ends_within(self, seconds: float) -> bool:
+        """Wait for it to end, and say whether it did."""
+        return _comes_true(lambda: not self.is_running, seconds=seconds)
 
     def last_words(self) -> str:
         """The end of its log."""
         return self.log.read_text(encoding="utf-8", errors="replace")[-LAST_WORDS:]
 
     def stop(self) -> None:
-        """Ask it to end, and end it if it does not; nothing if it does not run."""
+        """Ask it to end, then what it left behind, then end what does not listen."""
         if self._process is None:
             return
-        self._process.terminate()
-        try:
-            self._process.wait(timeout=PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
+        process, self._process = self._process, None
+        _send(signal.SIGTERM, process.pid, os.kill)
+        if not _comes_true(lambda: _end_of(process.pid) is not None, seconds=PATIENCE_SECONDS):
+            _send(signal.SIGKILL, process.pid, os.kill)
+        _send(signal.SIGTERM, process.pid, os.killpg)
+        process.wait()
+        if not _comes_true(lambda: not _send(0, process.pid, os.killpg), seconds=PATIENCE_SECONDS):
+            _send(signal.SIGKILL, process.pid, os.killpg)
+
+    def _end(self) -> int | None:
+        return _end_of(self.pid)
+
+
+def _end_of(pid: int) -> int | None:
+    """How a process ended, as `subprocess` tells it, without forgetting the process."""
+    found = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    if found is None:
+        return None
+    return found.si_status if found.si_code == os.CLD_EXITED else -found.si_status
+
+
+def _send(number: int, pid: int, way: Callable[[int, int], None]) -> bool:
+    try:
+        way(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _comes_true(holds: Callable[[], bool], *, seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not holds():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(PAUSE_SECONDS)
+    return True

@@ -11,12 +11,15 @@ TEMPLATE = Path(__file__).with_name("nginx.conf.jinja")
 LONGEST_QUEUE_SECONDS = 4  # Flower's heartbeats give up after 5
 
 PLAIN_HTTP = 497  # nginx's own number for plain HTTP at a port for HTTPS
+ELSEWHERE = 461  # a number of our own, told as 400: at 403, SuperNodes end and print no reason
 REFUSALS = {
     400: "This is no request that can be read. Only Flower's SuperNodes are served here.",
     403: "Only Flower's SuperNodes are served here, by POST below /v1/fleet/. Whatever else a coordinator "
     "does, it does on the coordinator's own machine.",
     408: "The request did not come to its end in time. Look at the line between the site and here.",
     413: "The request is larger than this coordinator allows. Ask the coordinator to raise body-megabytes.",
+    ELSEWHERE: "This address is in none of the networks that this coordinator allows. Ask the coordinator to "
+    "add the site's address to 'allowed'.",
     PLAIN_HTTP: "Plain HTTP came to a port for HTTPS. Start the SuperNode with --root-certificates, and not "
     "with --insecure.",
     502: "The SuperLink does not answer, or its certificate is not to be trusted. The call is to be tried "
@@ -25,7 +28,7 @@ REFUSALS = {
     "tried again; if this goes on, ask the coordinator to raise calls-per-second or connections.",
     504: "The SuperLink took longer than this coordinator waits. The call is to be tried again.",
 }
-STATUS = {PLAIN_HTTP: 400}
+STATUS = {PLAIN_HTTP: 400, ELSEWHERE: 400}
 ALSO = {400: (404, 405, 411, 414, 421, 494, 495, 496, 500, 501, 505)}
 
 
@@ -49,6 +52,7 @@ def nginx_conf(fence: Fence) -> str:
     template = environment.from_string(TEMPLATE.read_text(encoding="utf-8"))
     return template.render(
         fence=fence,
+        elsewhere=ELSEWHERE,
         queue=fence.calls_per_second * LONGEST_QUEUE_SECONDS,
         refusals=[
             {

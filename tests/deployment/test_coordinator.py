@@ -1,10 +1,12 @@
 """How the coordinator's processes are started, watched and stopped; nothing of Flower's runs here."""
 
 import os
+import signal
 import socket
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from pydantic import ValidationError
 from throwaway import authority, free_port
@@ -134,11 +136,12 @@ def python(folder: Path, script: str) -> Service:
 def test_a_service_that_ends_is_noticed_with_its_last_words(tmp_path: Path) -> None:
     service = python(tmp_path, "print('no disk'); raise SystemExit(7)")
     service.start()
-    os.waitid(os.P_PID, service.pid, os.WEXITED | os.WNOWAIT)
+    assert service.ends_within(20)
 
-    with pytest.raises(RunError, match=r"script does not run \(code 7\). .* script\.log") as caught:
+    with pytest.raises(RunError, match=r"script ended by itself with code 7\. .* script\.log") as caught:
         service.check_alive()
     assert "no disk" in caught.value.local
+    service.stop()
 
 
 def test_a_service_is_stopped_and_can_be_started_again(tmp_path: Path) -> None:
@@ -169,6 +172,36 @@ def test_a_service_that_does_not_listen_is_ended(tmp_path: Path, monkeypatch: py
     service.stop()
 
     assert not service.is_running
+
+
+def test_what_a_service_started_is_stopped_with_it_and_before_it_starts_again(tmp_path: Path) -> None:
+    child = "import signal, time; signal.signal(2, signal.SIG_IGN); time.sleep(60)"
+    script = (
+        "import subprocess, sys, time;"
+        f"print(subprocess.Popen([sys.executable, '-c', {child!r}]).pid, flush=True); time.sleep(60)"
+    )
+    service = python(tmp_path, script)
+    service.start()
+    first = child_of(service, number=0)
+    os.kill(service.pid, signal.SIGKILL)
+    assert service.ends_within(20)
+    assert psutil.pid_exists(first)
+    service.start()
+    assert not lives(first)
+    second = child_of(service, number=1)
+    service.stop()
+
+    assert not lives(second)
+
+
+def child_of(service: Service, *, number: int) -> int:
+    while len(said := service.last_words().split()) <= number:
+        service.check_alive()
+    return int(said[number])
+
+
+def lives(pid: int) -> bool:
+    return psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
 
 
 def test_a_program_that_is_not_installed_is_named() -> None:

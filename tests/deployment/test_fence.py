@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from throwaway import Authority, authority, free_port
 
 from deploy.proxy import Fence, nginx_conf, proxy_running
-from deploy.proxy.render import REFUSALS
+from deploy.proxy.render import ELSEWHERE, PLAIN_HTTP, REFUSALS
 from lego_core.errors import RunError
 
 FILES = {"certificate": Path("/etc/x.pem"), "key": Path("/etc/x.key"), "superlink_ca": Path("/etc/ca.crt")}
@@ -65,16 +65,15 @@ def test_bodies_stay_in_memory_and_queries_out_of_the_log() -> None:
 def test_networks_are_named_or_anyone_may_knock() -> None:
     named = directives(nginx_conf(fence(allowed=("192.0.2.0/24", "2001:db8::/32"))))
 
-    assert "allow 192.0.2.0/24;" in named
-    assert "allow 2001:db8::/32;" in named
-    assert named.count("deny all;") == 2
-    assert directives(nginx_conf(fence())).count("deny all;") == 1
+    start = named.index("geo $from_elsewhere {")
+    assert named[start + 1 : start + 5] == ["default 1;", "192.0.2.0/24 0;", "2001:db8::/32 0;", "}"]
+    assert "if ($from_elsewhere) {" in named
+    assert "$from_elsewhere" not in nginx_conf(fence())
 
 
 def test_every_refusal_is_a_sentence_in_flowers_form() -> None:
     for code, sentence in REFUSALS.items():
         assert sentence.endswith("."), code
-        assert "'" not in sentence.replace("'s ", "")  # the one that nginx's quotes are made for
 
 
 @given(st.text(min_size=1, max_size=60))
@@ -264,7 +263,7 @@ def test_a_body_over_the_limit_is_refused(ca: Authority, fenced: tuple[Fence, li
 def test_plain_http_is_told_so(fenced: tuple[Fence, list[str], Path]) -> None:
     raw = "POST /v1/fleet/activate-node HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n"
 
-    assert say(fenced[0].port, raw) == ("400", REFUSALS[497])
+    assert say(fenced[0].port, raw) == ("400", REFUSALS[PLAIN_HTTP])
 
 
 @needs_nginx
@@ -375,9 +374,19 @@ def test_a_network_that_is_not_named_is_refused(ca: Authority, tmp_path: Path) -
     with stand_in(ca) as (port, paths):
         settings = local_fence(ca, superlink_port=port, allowed=("192.0.2.0/24",))
         with proxy_running(settings, folder=tmp_path):
-            assert ask(ca, settings.port, "/v1/fleet/x") == (403, REFUSALS[403])
+            assert ask(ca, settings.port, "/v1/fleet/x") == (400, REFUSALS[ELSEWHERE])
 
     assert paths == []
+
+
+@needs_nginx
+def test_a_network_that_is_named_may_knock(ca: Authority, tmp_path: Path) -> None:
+    with stand_in(ca) as (port, paths):
+        settings = local_fence(ca, superlink_port=port, allowed=("192.0.2.0/24", "127.0.0.0/8"))
+        with proxy_running(settings, folder=tmp_path):
+            assert ask(ca, settings.port, "/v1/fleet/x")[0] == 200
+
+    assert paths == ["/v1/fleet/x"]
 
 
 @needs_nginx
