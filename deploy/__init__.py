@@ -1,5 +1,6 @@
-"""Real sites. `python -m deploy`: keys, certificates and papers of a federation between institutions.
+"""Real sites. `python -m deploy`: a federation between institutions, from its keys to its runs.
 
-Read in this order: `federation` (what everybody may know), `coordinator` (its folder), `authority`
+Papers, in this order: `federation` (what everybody may know), `coordinator` (its folder), `authority`
 (certificates), `node_key` and `request` (a site asks to join), `approval`, `departure`, `renewal`, `kit`.
+Programs: `superlink` (the coordinator's) behind `proxy`, each a `service`.
 """

@@ -2,17 +2,17 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, date, datetime
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.text import Text
 
 from deploy._files import alone_in
+from deploy._terminal import plain_errors, say, today
 from deploy.approval import approve as approve_request
 from deploy.approval import check_request
+from deploy.cli_programs import programs
 from deploy.coordinator import Coordinator, what_is_missing
 from deploy.departure import remove_site
 from deploy.expiry import warnings_before_expiry
@@ -22,7 +22,6 @@ from deploy.joining import join_federation
 from deploy.kit import make_kit
 from deploy.renewal import renew as renew_all
 from deploy.request import read_request
-from lego_core.errors import LegoError
 
 app = typer.Typer(
     help="Set up a federation between institutions, and keep it.",
@@ -30,6 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,  # they show the values of variables, and keys are values
 )
+app.add_typer(programs)
 
 Folder = Annotated[Path, typer.Argument(help="The coordinator's folder.", resolve_path=True)]
 Site = Annotated[str, typer.Argument(help="Name of the site.")]
@@ -55,7 +55,7 @@ def init(
 ) -> None:
     """Make the coordinator's folder: federation, authority, certificate, keys."""
     named = governance_key or []
-    with _plain_errors():
+    with plain_errors():
         federation = found_federation(
             folder,
             name=name,
@@ -65,10 +65,10 @@ def init(
             governors=(0 if named else 2) if governance is None else governance,
             governance_keys=named,
             needed=needed,
-            today=_today(),
+            today=today(),
         )
-        warnings = warnings_before_expiry(folder, _today())
-    _say(
+        warnings = warnings_before_expiry(folder, today())
+    say(
         f"Federation '{federation.name}' is in {folder}. Sites will connect to {federation.address}.",
         f"The authority's fingerprint is {federation.authority}",
         f"The roster needs {federation.governance_needed} signatures, of {len(federation.governance_keys)} "
@@ -85,9 +85,9 @@ def join(
     federation: Annotated[Path, typer.Option(help="The coordinator's federation.toml.")],
 ) -> None:
     """At a site: make its keys here, and a request to join."""
-    with _plain_errors():
-        request = join_federation(folder, site=site, federation_file=federation, today=_today())
-    _say(
+    with plain_errors():
+        request = join_federation(folder, site=site, federation_file=federation, today=today())
+    say(
         f"The keys of site '{site}' are in {folder}, and stay there.",
         f"Send '{folder / 'request.json'}' to the coordinator; nothing in it is secret. Its fingerprint, to "
         "compare by telephone:",
@@ -109,27 +109,27 @@ def approve(
         check_request(coordinator, signed)
         asked = signed.request
         if asked.site not in coordinator.sites():
-            _say(
+            say(
                 f"Site '{asked.site}' asks to join '{asked.federation}', since {asked.made_on}.",
                 f"  fingerprint   {asked.fingerprint}",
                 f"  identity key  {asked.identity_key}",
                 f"  node key      {asked.node_key}",
             )
             if not yes and not typer.confirm("Call the site. Does it read out the same fingerprint?"):
-                _say("Nothing was changed.")
+                say("Nothing was changed.")
                 raise typer.Exit(1)
-        approval = approve_request(coordinator, signed, today=_today())
+        approval = approve_request(coordinator, signed, today=today())
         if not approval.is_new:
-            _say(f"Site '{approval.site}' was approved already; nothing was changed.")
+            say(f"Site '{approval.site}' was approved already; nothing was changed.")
             return
-        _say(
+        say(
             f"Site '{approval.site}' is on the roster, of {len(coordinator.entries())} now.",
             *what_is_missing(coordinator),
             "Let Flower know its node, before the site starts it:",
             f"  {register_command(folder, approval.site)}",
         )
         if len(coordinator.entries()) > 1:
-            _say("Give the other sites the new 'roster.json'; they need nothing else.")
+            say("Give the other sites the new 'roster.json'; they need nothing else.")
 
 
 @app.command()
@@ -142,7 +142,7 @@ def leave(folder: Folder, site: Site) -> None:
 def revoke(folder: Folder, site: Site) -> None:
     """Take a site off the roster because its keys were lost or stolen."""
     _remove(folder, site)
-    _say(
+    say(
         f"Whoever holds the keys of '{site}' can speak in its name until Flower has forgotten the node and "
         "the others have the new roster: do both today."
     )
@@ -152,12 +152,12 @@ def revoke(folder: Folder, site: Site) -> None:
 def renew(folder: Folder) -> None:
     """Renew the server's certificate, and extend the sites' entries on the roster."""
     with _at(folder) as coordinator:
-        renewed = renew_all(coordinator, today=_today())
-        _say(f"The server's certificate counts until {renewed.certificate}. Restart proxy and SuperLink.")
+        renewed = renew_all(coordinator, today=today())
+        say(f"The server's certificate counts until {renewed.certificate}. Restart proxy and SuperLink.")
         if renewed.roster is not None:
-            _say(f"The roster counts until {renewed.roster}.", *what_is_missing(coordinator))
+            say(f"The roster counts until {renewed.roster}.", *what_is_missing(coordinator))
         if renewed.roster_is_new:
-            _say("Give every site the new 'roster.json'; they need nothing else.")
+            say("Give every site the new 'roster.json'; they need nothing else.")
 
 
 @app.command()
@@ -182,7 +182,7 @@ def kit(
             runtime_port=runtime_port,
             now=datetime.now(UTC),
         )
-        _say(
+        say(
             f"The kit of site '{site}' is in {output}: {len(sums) + 2} files, nothing secret. Its README.md "
             "says what to do with them.",
         )
@@ -192,42 +192,19 @@ def _remove(folder: Path, site: str) -> None:
     with _at(folder) as coordinator:
         former = remove_site(coordinator, site)
         command, left = unregister_command(folder, former), len(coordinator.entries())
-        _say(f"Site '{site}' is off the roster, of {left} now.", *what_is_missing(coordinator))
-        _say("Let Flower forget its node:", f"  {command}")
+        say(f"Site '{site}' is off the roster, of {left} now.", *what_is_missing(coordinator))
+        say("Let Flower forget its node:", f"  {command}")
         if "NODE-ID" in command:
-            _say("Its number is not on record; look for it here:", f"  {list_command(folder)}")
+            say("Its number is not on record; look for it here:", f"  {list_command(folder)}")
         if left:
-            _say("Give the other sites the new 'roster.json'; they need nothing else.")
+            say("Give the other sites the new 'roster.json'; they need nothing else.")
 
 
 @contextmanager
 def _at(folder: Path) -> Iterator[Coordinator]:
     """Open a coordinator's folder for one command, and warn of what ends soon."""
-    with _plain_errors():
+    with plain_errors():
         coordinator = Coordinator.open(folder)
         with alone_in(folder):
             yield coordinator
-            _say(*warnings_before_expiry(folder, _today()))
-
-
-@contextmanager
-def _plain_errors() -> Iterator[None]:
-    """Say an error of ours as the sentences it is; any other keeps its traceback."""
-    try:
-        yield
-    except LegoError as error:
-        console = Console(stderr=True)
-        for line in (error.public, error.local):
-            if line:
-                console.print(Text(line), soft_wrap=True)
-        raise typer.Exit(2) from None
-
-
-def _today() -> date:
-    return datetime.now(UTC).date()
-
-
-def _say(*lines: str) -> None:
-    console = Console()
-    for line in lines:
-        console.print(Text(line), soft_wrap=True)
+            say(*warnings_before_expiry(folder, today()))

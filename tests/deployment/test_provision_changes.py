@@ -139,7 +139,7 @@ def test_it_counts_for_hosts_that_were_added(coordinator):
 
 def test_a_roster_is_extended_and_signed_anew(coordinator, monkeypatch):
     later = TODAY + timedelta(days=350)
-    monkeypatch.setattr("deploy.cli._today", lambda: later)
+    monkeypatch.setattr("deploy.cli.today", lambda: later)
 
     said = done("renew", coordinator)
 
@@ -212,7 +212,7 @@ def test_every_command_warns(coordinator, tmp_path, monkeypatch, command):
         "revoke": ("revoke", coordinator, "north"),
         "kit": ("kit", coordinator, "north", "--output", tmp_path / "kit"),
     }
-    monkeypatch.setattr("deploy.cli._today", lambda: TODAY + timedelta(days=340))
+    monkeypatch.setattr("deploy.cli.today", lambda: TODAY + timedelta(days=340))
 
     assert "The server's certificate ends in 25 days" in done(*words[command])
 

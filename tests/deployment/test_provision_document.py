@@ -33,7 +33,7 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[str, str, s
 def test_every_command_of_the_coordinator_is_shown(replayed):
     shown = {command.split()[0] for command, _, _ in replayed}
 
-    assert shown == {"init", "join", "approve", "kit", "renew", "leave", "revoke"}
+    assert {"init", "join", "approve", "kit", "renew", "leave", "revoke"} <= shown
 
 
 def test_the_document_shows_what_is_really_said(replayed):

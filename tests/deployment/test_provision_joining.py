@@ -302,6 +302,7 @@ def ssh_line(key: object) -> str:
         ("not a key", "on a curve that is safe"),
         (f"{make_node_key()[1]} somebody@somewhere", "has a comment or blanks"),
     ],
+    ids=["ed25519", "rsa", "short-curve", "no-key", "comment"],
 )
 def test_a_node_key_that_flower_or_we_would_not_take_is_refused(coordinator, tmp_path, line, sentence):
     request = forged(ask(coordinator, tmp_path / "north", site="north"), **{"node-key": line})
