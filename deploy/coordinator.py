@@ -4,7 +4,7 @@ federation.toml        what everybody may know; sites join with it
 ca.crt                 the authority's certificate: the one thing that sites trust
 server.pem             the server's certificate
 roster.json            the sites and their keys, signed; there from the first approval on
-governance.json        public keys of those who may sign the roster
+governance.json        public keys of those who may sign the roster, and how many must
 sites/NAME/            a site that belongs: request.json, node.pub
 former-sites/NAME-…/   one that left; its keys never count again
 secrets/               authority.key, server.key, bundle.key, superexec.secret, governance-N.key

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, StringConstraints, ValidationError, 
 from deploy._files import read
 from deploy.errors import DeployError
 from lego_core.component import Component, explain
+from lego_core.governance import Governance
 from lego_core.signing import PublicKey
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
@@ -103,6 +104,11 @@ class Federation(Component):
         """Where a SuperNode connects to."""
         host = self.hosts[0]
         return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+
+    @property
+    def governance(self) -> Governance:
+        """Who may sign the roster, in the form that the server reads."""
+        return Governance(keys=self.governance_keys, needed=self.governance_needed)
 
     def to_toml(self) -> bytes:
         """The bytes of `federation.toml`."""

@@ -1,6 +1,5 @@
 """`init`: the coordinator's folder, with everything in it made here and now."""
 
-import json
 import secrets
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, time
@@ -87,7 +86,7 @@ def found_federation(
         write(here / "federation.toml", federation.to_toml())
         write(here / "ca.crt", certificate_to_pem(authority.certificate))
         write(here / "server.pem", certificate_to_pem(certificate))
-        write(here / "governance.json", governance_json(federation))
+        write(here / "governance.json", federation.governance.to_json())
         hidden = make_folder(here / "secrets")
         write(hidden / "authority.key", authority.key_pem)
         write(hidden / "server.key", key_to_pem(server_key))
@@ -99,11 +98,6 @@ def found_federation(
         make_folder(here / "former-sites")
         write(make_folder(here / "flower") / "config.toml", _connection(federation, folder.absolute()))
     return federation
-
-
-def governance_json(federation: Federation) -> bytes:
-    """The list of those who may sign the roster, in the form the server reads."""
-    return (json.dumps(federation.governance_keys, indent=1) + "\n").encode("ascii")
 
 
 def _connection(federation: Federation, folder: Path) -> bytes:

@@ -12,7 +12,6 @@ from deploy._files import new_folder, read, write
 from deploy.certificates import check_certificate
 from deploy.coordinator import ROSTER, Coordinator, what_is_missing
 from deploy.errors import DeployError
-from deploy.founding import governance_json
 from deploy.joining import identity_table
 from deploy.unit_file import UNIT, unit_file
 from lego_core.roster import read_roster
@@ -120,7 +119,7 @@ def make_kit(
         "README.md": readme.encode(),
         "ca.crt": read(coordinator.folder / "ca.crt", what="Certificate"),
         "federation.toml": federation.to_toml(),
-        "governance.json": governance_json(federation),
+        "governance.json": federation.governance.to_json(),
         UNIT: unit.encode(),
         "site-additions.toml": identity_table(federation).encode(),
     }

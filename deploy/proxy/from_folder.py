@@ -1,4 +1,4 @@
-"""The proxy of a federation: all about it follows from the coordinator's folder, or stands in `proxy.toml`."""
+"""The proxy of a federation: it follows from the coordinator's folder, or stands in `proxy.toml`."""
 
 import tomllib
 from typing import Any
