@@ -1,5 +1,7 @@
 """What commands say, and how they say what went wrong."""
 
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -34,3 +36,16 @@ def plain_errors() -> Iterator[None]:
 def today() -> date:
     """The day, as certificates and rosters count it."""
     return datetime.now(UTC).date()
+
+
+@contextmanager
+def told_to_stop() -> Iterator[threading.Event]:
+    """Turn Ctrl-C and SIGTERM into an event, so that what was started is stopped in its order."""
+    told = threading.Event()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda *_: told.set()) for number in numbers}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

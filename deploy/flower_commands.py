@@ -37,5 +37,10 @@ def list_command(folder: Path) -> str:
     return f"{_flwr(folder)} supernode list lego"
 
 
+def stop_command(folder: Path, run_id: str) -> str:
+    """How to end a run."""
+    return f"{_flwr(folder)} stop {run_id} lego"
+
+
 def _flwr(folder: Path) -> str:
     return f"FLWR_HOME={shlex.quote(str(folder / 'flower'))} {QUIET} flwr"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from lego_core.errors import RunError
@@ -29,7 +30,7 @@ def program(name: str) -> str:
     if found is None:
         raise RunError(
             f"The program '{name}' is not installed here. Flower's come with this project's extra "
-            "'federation', nginx with the system's packages."
+            "'federation', nginx with the system's packages (Debian's: apt-get install nginx-light)."
         )
     return found
 
@@ -52,6 +53,13 @@ def check_port_is_free(host: str, port: int, *, what: str) -> None:
         ) from error
 
 
+def free_port() -> int:
+    """A port of loopback that nobody listened at a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 class Service:
     """A program that runs until it is told to stop, with all that it started.
 
@@ -64,17 +72,24 @@ class Service:
         name: What it is called in messages.
         command: The program and its arguments.
         environment: All of its environment.
-        folder: Where it runs; its output goes to `<name>.log` there, which goes on where it ended.
+        folder: Its output goes to `<name>.log` there, which goes on where it ended.
+        runs_in: Where it runs; there too, if not given.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], *, environment: Mapping[str, str], folder: Path
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        folder: Path,
+        runs_in: Path | None = None,
     ) -> None:
         self.name = name
         self.log = folder / f"{name}.log"
         self._command = tuple(command)
         self._environment = dict(environment)
-        self._folder = folder
+        self._runs_in = runs_in or folder
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -105,7 +120,7 @@ class Service:
         try:
             with self.log.open("ab") as lines:
                 self._process = subprocess.Popen(
-                    self._command, cwd=self._folder, env=self._environment, stdin=subprocess.DEVNULL,
+                    self._command, cwd=self._runs_in, env=self._environment, stdin=subprocess.DEVNULL,
                     stdout=lines, stderr=subprocess.STDOUT, start_new_session=True, umask=0o077,
                 )  # fmt: skip
         except OSError as error:
@@ -148,6 +163,13 @@ class Service:
 
     def _end(self) -> int | None:
         return _end_of(self.pid)
+
+
+def stop_all(services: Sequence[Service]) -> None:
+    """Stop several at once: each may take seconds to listen."""
+    with ThreadPoolExecutor(max_workers=max(1, len(services))) as pool:
+        for stopped in [pool.submit(service.stop) for service in services]:
+            stopped.result()
 
 
 def _end_of(pid: int) -> int | None:

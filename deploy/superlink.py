@@ -5,8 +5,7 @@ listens on loopback, and `deploy/proxy` stands before the one interface that sit
 """
 
 import os
-import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +14,13 @@ from typing import Annotated, Self
 from pydantic import Field, model_validator
 
 from deploy.coordinator import Coordinator
+from deploy.environment import flower_environment
 from deploy.health import wait_until_up
 from deploy.service import Service, check_port_is_free, program
 from lego_core.component import Component
 from lego_core.errors import RunError
 
 LOOPBACK = "127.0.0.1"
-KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "OMP_NUM_THREADS")
-QUIET = {
-    "FLWR_TELEMETRY_ENABLED": "0",
-    "FLWR_DISABLE_UPDATE_CHECK": "1",
-    "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
-}
 Port = Annotated[int, Field(ge=1, le=65535)]
 
 
@@ -113,18 +107,6 @@ def superexec_command(settings: SuperLinkSettings) -> list[str]:
     ]  # fmt: skip
 
 
-def flower_environment(home: Path, *, inherited: Mapping[str, str]) -> dict[str, str]:
-    """The environment of Flower's processes: named variables alone, and no word to Flower's makers.
-
-    Args:
-        home: Flower's own folder.
-        inherited: The environment to take names, paths and languages from.
-    """
-    kept = {name: inherited[name] for name in KEPT if name in inherited}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{kept.get('PATH', os.defpath)}"
-    return {**kept, **QUIET, "PATH": path, "FLWR_HOME": str(home)}
-
-
 @dataclass(frozen=True)
 class CoordinatorServices:
     """The coordinator, running.
@@ -188,6 +170,7 @@ def coordinator_running(settings: SuperLinkSettings) -> Iterator[CoordinatorServ
             raise RunError(f"There is no file '{file.name}', which the coordinator needs.", local=str(file))
     settings.folder.mkdir(parents=True, exist_ok=True)
     environment = flower_environment(settings.folder / "flower", inherited=os.environ)
+    environment.setdefault("OMP_NUM_THREADS", "1")  # sums over several threads differ in their last bits
     services = CoordinatorServices(
         settings,
         Service("superlink", superlink_command(settings), environment=environment, folder=settings.folder),

@@ -11,9 +11,10 @@ import psutil
 import pytest
 from throwaway import Authority, free_port, node_key
 
+from deploy.environment import flower_environment
 from deploy.proxy import Fence
 from deploy.service import Service, program
-from deploy.superlink import CoordinatorServices, flower_environment
+from deploy.superlink import CoordinatorServices
 
 COMMAND_SECONDS = 60.0
 ONLINE_WITHIN_SECONDS = 60.0

@@ -11,12 +11,12 @@ import pytest
 from pydantic import ValidationError
 from throwaway import authority, free_port
 
+from deploy.environment import flower_environment
 from deploy.health import answers_grpc, answers_https
 from deploy.service import Service, program
 from deploy.superlink import (
     SuperLinkSettings,
     coordinator_running,
-    flower_environment,
     superexec_command,
     superlink_command,
 )
