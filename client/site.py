@@ -41,8 +41,8 @@ class SiteFile(Component):
             plans of other seeds and shares have the same patients trained on, as long as they ask for
             the same outcomes and the patients stay the same; without it, each deals the parts anew.
         device: Where to compute.
-        gpu: The one graphics card that `python -m deploy site start` lets the node see, by number or UUID; all
-            of them if not given.
+        gpu: The one graphics card that `python -m deploy site start` lets the node see, by number or
+            UUID; all of them if not given.
         threads: How many processor threads to use.
         identity: Its key and its consortium, for the secure sum.
         secure_sum: What the site asks of a secure sum, beyond what the plan says.

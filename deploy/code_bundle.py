@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import io
+import warnings
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -76,7 +77,9 @@ def build_code_bundle(root: Path = ROOT) -> CodeBundle:
     from flwr.cli.build import build_fab_from_disk  # brings all of Flower's command line
 
     try:
-        return CodeBundle(build_fab_from_disk(root))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of Flower's own way to match names
+            return CodeBundle(build_fab_from_disk(root))
     except (OSError, ValueError) as error:
         raise DeployError(
             f"Flower cannot pack '{root.name}': {error}. Call this in a whole checkout of this project.",

@@ -35,8 +35,8 @@ class FlowerCli:
         what = f"'flwr {' '.join(words[:2])}'"
         try:
             done = subprocess.run(
-                command, cwd=home, env=flower_environment(home, inherited=os.environ),
-                stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False,
+                command, cwd=home, env=flower_environment(home, inherited=os.environ), text=True,
+                stdin=subprocess.DEVNULL, capture_output=True, timeout=COMMAND_SECONDS, check=False,
             )  # fmt: skip
             answer: dict[str, Any] = json.loads(done.stdout[max(0, done.stdout.find("{")) :])
         except (subprocess.TimeoutExpired, ValueError) as error:

@@ -21,8 +21,8 @@ CHECKSUMS = "SHA256SUMS"
 COMMANDS = """\
 # Site {site} in federation {federation}
 
-To be done at the site, in this folder. `{home}` is the folder that `python -m deploy join` made; a virtual
-environment with this project's extra `federation` lies in its `venv`.
+To be done at the site, in this folder. `{home}` is the folder that `python -m deploy join` made. In it lie a
+checkout of this project, `lego-federation`, and a virtual environment with the extra `federation`, `venv`.
 
 1. Is the kit whole?
 
@@ -40,7 +40,12 @@ environment with this project's extra `federation` lies in its `venv`.
 
        install -m 600 ca.crt governance.json roster.json {home}/
 
-4. Once: a user of its own for the node, and the service.
+4. Which code may run here? In `{home}/lego-federation`, look at the code bundle that the coordinator sent,
+   and compare its hash by telephone:
+
+       {home}/venv/bin/python -m deploy approve-bundle {home} lego-federation.fab
+
+5. Once: a user of its own for the node, and the service.
 
        useradd --system --home-dir {home} --shell /usr/sbin/nologin lego
        chown -R lego: {home}
@@ -48,9 +53,10 @@ environment with this project's extra `federation` lies in its `venv`.
        systemctl daemon-reload
        systemctl enable --now {name}
 
-5. What it does:
+6. What it does:
 
        journalctl --unit {name} --follow
+       tail --follow {home}/supernode.log {home}/site.log
 
 The node connects to {address} and to nothing else; no port of the site need be open to the outside.
 

@@ -9,8 +9,8 @@ from deploy.federation import Federation
 UNIT = "lego-supernode.service"
 PLAIN_PATH = re.compile(r"(/[A-Za-z0-9_.-]+)+")
 
-# After a SuperNode was killed, Flower refuses its key for up to 60 seconds, and the SuperNode ends at once:
-# hence RestartSec, and no limit of starts.
+# `site start` brings the SuperNode back when it ends. If it is killed itself, Flower refuses the key for up
+# to 60 seconds: hence RestartSec, and no limit of starts.
 TEXT = """\
 [Unit]
 Description=SuperNode of site {site} in federation {federation}
@@ -20,17 +20,9 @@ StartLimitIntervalSec=0
 
 [Service]
 User=lego
-WorkingDirectory={home}
-Environment=FLWR_HOME={home}/flower
-Environment=FLWR_TELEMETRY_ENABLED=0
-Environment=FLWR_DISABLE_UPDATE_CHECK=1
+WorkingDirectory={home}/lego-federation
 Environment=PATH={home}/venv/bin:/usr/bin:/bin
-ExecStart={home}/venv/bin/flower-supernode \\
-    --superlink {address} \\
-    --root-certificates {home}/ca.crt \\
-    --auth-supernode-private-key {home}/node.key \\
-    --host 127.0.0.1 --port {runtime_port} \\
-    --node-config "site-file='{home}/site.toml'"
+ExecStart={home}/venv/bin/python -m deploy site start {home} --runtime-port {runtime_port}
 Restart=always
 RestartSec=75
 KillSignal=SIGTERM
@@ -67,9 +59,10 @@ def unit_file(federation: Federation, *, site: str, home: PurePosixPath, runtime
     """Write the unit file of a site.
 
     Args:
-        federation: Where the SuperNode connects to.
+        federation: Whose site it is.
         site: The site's name.
-        home: The site's folder on its own machine; the programs lie in its `venv/bin`.
+        home: The site's folder on its own machine; the programs lie in its `venv/bin`, the
+            checkout in `lego-federation`.
         runtime_port: A port on the site's loopback that nothing else uses.
 
     Raises:
@@ -83,7 +76,6 @@ def unit_file(federation: Federation, *, site: str, home: PurePosixPath, runtime
     return TEXT.format(
         site=site,
         federation=federation.name,
-        address=federation.address,
         home=home,
         runtime_port=runtime_port,
     )

@@ -1,4 +1,4 @@
-"""`demo`: a whole federation on one machine, with real processes, keys, TLS and proxy; and what came of it."""
+"""`demo`: a whole federation on one machine: real processes, keys, TLS, proxy; and what came of it."""
 
 from deploy.demo.institutions import Institutions, make_institutions
 from deploy.demo.play import make_room, play

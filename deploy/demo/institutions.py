@@ -1,4 +1,4 @@
-"""A coordinator and sites of one machine, made as real ones are: founded, joined, approved, given their kits."""
+"""A coordinator and sites on one machine, made as real ones are: they are founded, join, and are approved."""
 
 import json
 import shutil

@@ -18,7 +18,7 @@ from deploy.demo.institutions import Institutions, make_institutions
 from deploy.flower_cli import FlowerCli
 from deploy.proxy import fence_of, proxy_running
 from deploy.registration import register_sites
-from deploy.run import hand_over, show_result, watch_to_its_end, weights_hash
+from deploy.run import HandedOver, hand_over, show_result, watch_to_its_end, weights_hash
 from deploy.service import Service, free_port, program, stop_all
 from deploy.superlink import coordinator_running, settings_of
 from deploy.supernode import SuperNodeSettings, supernode_of
@@ -26,6 +26,7 @@ from lego_core.errors import RunError
 
 ONLINE_SECONDS = 180.0
 LOOK_SECONDS = 2.0
+STOPPED_BY = (signal.SIGINT, signal.SIGTERM)
 WRITTEN = {"hospitals", "coordinator"}  # what a demonstration leaves behind, and nobody else
 
 
@@ -70,32 +71,43 @@ def play(plan: str, folder: Path, *, console: Console) -> bool:
 
 
 def _run(plan: str, made: Institutions, output: Path, *, console: Console) -> bool:
-    flower, coordinator = FlowerCli(made.coordinator.folder), made.coordinator
-    with ExitStack() as running, _deaf_while_stopping(console):
-        with _step(console, "SuperLink and SuperExec, with TLS, for this machine alone"):
-            services = running.enter_context(coordinator_running(settings_of(coordinator)))
-        with _step(console, f"nginx at {coordinator.federation.address}, for SuperNodes alone"):
-            nginx = running.enter_context(
-                proxy_running(fence_of(coordinator), folder=coordinator.folder / "proxy")
-            )
-        with _step(console, "Flower gets to know the sites' keys"):
-            register_sites(coordinator)
-        nodes = {name: _node(home) for name, home in made.sites.items()}
-        running.callback(stop_all, list(nodes.values()))
-
-        def check() -> None:
-            services.check_alive()
-            for service in (nginx, *nodes.values()):
-                service.check_alive()
-
-        with _step(console, f"{len(nodes)} SuperNodes, each with its own key, folder and code list"):
-            for node in nodes.values():
-                node.start()
-            _until_online(nodes, flower)
-        _note(console, f"python -m deploy run coordinator {plan}")
-        run = hand_over(coordinator, plan, output=output)
-        problem = watch_to_its_end(run, flower=flower, console=console, check=check)
+    coordinator = made.coordinator
+    with _signals_as_before(), ExitStack() as running:
+        try:
+            run, problem = _run_between(made, plan, output, running=running, console=console)
+        finally:
+            _hear_no_signal()  # what was started would stay if stopping it were interrupted
+            _note(console, "stopping all processes")
     return show_result(coordinator, run, problem=problem, console=console)
+
+
+def _run_between(
+    made: Institutions, plan: str, output: Path, *, running: ExitStack, console: Console
+) -> tuple[HandedOver, str]:
+    """Start everybody, have them run the plan, and give what went wrong, if anything did."""
+    flower, coordinator = FlowerCli(made.coordinator.folder), made.coordinator
+    with _step(console, "SuperLink and SuperExec, with TLS, for this machine alone"):
+        services = running.enter_context(coordinator_running(settings_of(coordinator)))
+    with _step(console, f"nginx at {coordinator.federation.address}, for SuperNodes alone"):
+        fence = fence_of(coordinator)
+        nginx = running.enter_context(proxy_running(fence, folder=coordinator.folder / "proxy"))
+    with _step(console, "Flower gets to know the sites' keys"):
+        register_sites(coordinator)
+    nodes = {name: _node(home) for name, home in made.sites.items()}
+    running.callback(stop_all, list(nodes.values()))
+
+    def check() -> None:
+        services.check_alive()
+        for service in (nginx, *nodes.values()):
+            service.check_alive()
+
+    with _step(console, f"{len(nodes)} SuperNodes, each with its own key, folder and list of approved code"):
+        for node in nodes.values():
+            node.start()
+        _until_online(nodes, flower)
+    _note(console, f"python -m deploy run coordinator {plan}")
+    run = hand_over(coordinator, plan, output=output)
+    return run, watch_to_its_end(run, flower=flower, console=console, check=check)
 
 
 def _node(home: Path) -> Service:
@@ -140,15 +152,18 @@ def _is_as_in_one_process(plan: str, folder: Path, *, console: Console) -> bool:
 
 
 @contextmanager
-def _deaf_while_stopping(console: Console) -> Iterator[None]:
-    """Once stopping has begun, nothing interrupts it: what was started would stay."""
+def _signals_as_before() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in STOPPED_BY}
     try:
         yield
     finally:
-        before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, signal.SIGTERM)}
-        _note(console, "stopping all processes")
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _hear_no_signal() -> None:
+    for number in STOPPED_BY:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager

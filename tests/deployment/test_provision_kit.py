@@ -9,8 +9,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from flwr.common.config import parse_config_args
-from flwr.supernode.cli.flower_supernode import _parse_args_run_supernode
 from provisioning import HOST, contents, done, found, member, refused, secrets_of
 
 from client.identity import Identity
@@ -126,35 +124,27 @@ def test_nothing_in_it_is_secret(coordinator, tmp_path):
 # ---- the unit file -------------------------------------------------------------------------------------
 
 
-def test_flower_understands_the_command(coordinator, tmp_path):
+def test_the_unit_starts_the_node_that_runs_approved_code_alone(coordinator, tmp_path):
     words = program(kit(coordinator, tmp_path / "kit", "--runtime-port", "9123") / UNIT)
 
-    given = _parse_args_run_supernode().parse_args(words[1:])
-
-    assert words[0] == "/srv/lego/north/venv/bin/flower-supernode"
-    assert given.superlink == f"{HOST}:8443"
-    assert not given.insecure
-    assert given.root_certificates == "/srv/lego/north/ca.crt"
-    assert given.auth_supernode_private_key == "/srv/lego/north/node.key"
-    assert (given.host, given.port) == ("127.0.0.1", 9123)
-    assert not given.runtime_dependency_install
-    assert parse_config_args([given.node_config]) == {"site-file": "/srv/lego/north/site.toml"}
+    home = "/srv/lego/north"
+    assert words == [
+        f"{home}/venv/bin/python", "-m", "deploy", "site", "start", home, "--runtime-port", "9123",
+    ]  # fmt: skip
 
 
 def test_the_node_waits_until_flower_takes_its_key_again(coordinator, tmp_path):
     unit = (kit(coordinator, tmp_path / "kit") / UNIT).read_text().splitlines()
 
     assert {"Restart=always", "RestartSec=75", "StartLimitIntervalSec=0"} <= set(unit)
-    assert "Environment=FLWR_TELEMETRY_ENABLED=0" in unit
-    assert "Environment=FLWR_DISABLE_UPDATE_CHECK=1" in unit
-    assert "Environment=FLWR_HOME=/srv/lego/north/flower" in unit
 
 
 @pytest.mark.skipif(SYSTEMD is None, reason="systemd-analyze is not installed")
 def test_systemd_understands_the_unit(coordinator, tmp_path):
     home = tmp_path / "home"
     (home / "venv" / "bin").mkdir(parents=True)
-    (home / "venv" / "bin" / "flower-supernode").touch(mode=0o755)
+    (home / "venv" / "bin" / "python").touch(mode=0o755)
+    (home / "lego-federation").mkdir()
     unit = kit(coordinator, tmp_path / "kit", "--home", home) / UNIT
 
     checked = subprocess.run(
@@ -171,14 +161,6 @@ def test_a_folder_that_systemd_would_read_otherwise_is_refused(coordinator, tmp_
 
     assert "systemd and Flower would read that otherwise" in said
     assert not (tmp_path / "kit").exists()
-
-
-def test_an_address_of_the_sixth_version_is_put_in_brackets(tmp_path):
-    coordinator = tmp_path / "c"
-    done("init", coordinator, "--name", "liver", "--host", "2001:db8::1")
-    member(coordinator, tmp_path / "north", site="north")
-
-    assert "[2001:db8::1]:8443" in program(kit(coordinator, tmp_path / "kit") / UNIT)
 
 
 # ---- what is refused -----------------------------------------------------------------------------------
@@ -205,7 +187,7 @@ def test_a_name_that_the_certificate_lacks_is_seen_before_a_site_is(coordinator,
     assert f"counts for {HOST}" in said
     assert "'new.example.org' is none of these" in said
     done("renew", coordinator)
-    assert "new.example.org:8443" in program(kit(coordinator, tmp_path / "kit") / UNIT)
+    assert "new.example.org:8443" in (kit(coordinator, tmp_path / "kit") / "README.md").read_text()
 
 
 def test_a_roster_that_was_changed_by_hand_goes_to_nobody(coordinator, tmp_path):
