@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from deploy.code_bundle import ROOT
+from deploy.code_bundle import ROOT, build_code_bundle
 from deploy.coordinator import ROSTER, Coordinator
 from deploy.flower_cli import FlowerCli
 from lego_core.errors import RunError
@@ -30,10 +30,12 @@ class HandedOver:
 
     Args:
         run_id: Flower's number for it.
+        code_sha256: Hash of the code bundle that it runs.
         output: Where the coordinator writes.
     """
 
     run_id: str
+    code_sha256: str
     output: Path
 
 
@@ -63,7 +65,8 @@ def hand_over(coordinator: Coordinator, plan: str, *, output: Path, app: Path = 
         "bundle-key": str(folder / "secrets" / "bundle.key"),
         "roster": str(folder) if (folder / ROSTER).is_file() else "",
     }
-    return HandedOver(FlowerCli(folder).submit(app, run_config=run_config), output)
+    code = build_code_bundle(app).sha256
+    return HandedOver(FlowerCli(folder).submit(app, run_config=run_config), code, output)
 
 
 def watch_to_its_end(
