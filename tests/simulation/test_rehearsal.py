@@ -16,7 +16,7 @@ from simulations import processes
 from simulations.cli import app
 from simulations.flower import Flower, stage_app
 from simulations.processes import environment, marked, program, stop_marked
-from simulations.progress import Diary, RunState, Watch
+from lego_core.report.progress import Diary, RunState, Watch
 from simulations.run import make_room, on_disk
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
