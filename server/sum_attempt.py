@@ -177,10 +177,20 @@ class SumAttempt:
             if sets:
                 questions[site] = AskSumConfirmations(sets=sets)
         self.confirmed |= self._sums.going_on.keys()
+        self._note_opening()
         signatures = {site: one.signatures for site, one in self._leg(questions, SumConfirmations).items()}
         for group, session in self._sums.going_on.items():
             signed = self._sums.by_place(group, signatures)
             self._sums.step(group, lambda session=session, signed=signed: session.take_confirmations(signed))
+
+    def _note_opening(self) -> None:
+        """Write down whose sums sites are about to be asked to open: they open no others in their place."""
+        for group, session in self._sums.going_on.items():
+            described, places = session.described, sorted(session.survivors)
+            sites = [described.participants[place - 1] for place in places]
+            about = {"phase": self._phase, "round": self._round_number, "sum": group}
+            told = {**about, "weights_sha256": described.model_sha256, "sites": sites}
+            self._exchange.log.write("opening-asked", told)
 
     def _gather_shares(self) -> Shares:
         shares: Shares = {group: {} for group in self._sums.going_on}
