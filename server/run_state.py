@@ -54,10 +54,10 @@ class RunIdentity(Component):
         """
         for key, before in self:
             if getattr(now, key) != before:
-                what = key.replace("_sha256", ", by its SHA-256").replace("_", " ")
+                what = f"SHA-256 of the {key.removesuffix('_sha256')}" if key.endswith("_sha256") else key
                 raise RunError(
-                    f"The run that is to be resumed had another {what}: it began with {before!r}, and this "
-                    f"one has {getattr(now, key)!r}. Nothing was changed. Resume it with what it began with, "
+                    f"The run that is to be resumed is another one: it began with {what} {before!r}, and "
+                    f"now there is {getattr(now, key)!r}. Nothing was changed. Resume it with what it began with, "
                     "or begin a new run in another output folder."
                 )
 
