@@ -57,8 +57,8 @@ class RunIdentity(Component):
                 what = f"SHA-256 of the {key.removesuffix('_sha256')}" if key.endswith("_sha256") else key
                 raise RunError(
                     f"The run that is to be resumed is another one: it began with {what} {before!r}, and "
-                    f"now there is {getattr(now, key)!r}. Nothing was changed. Resume it with what it began with, "
-                    "or begin a new run in another output folder."
+                    f"now there is {getattr(now, key)!r}. Nothing was changed. Resume it with what it began "
+                    "with, or begin a new run in another output folder."
                 )
 
 
