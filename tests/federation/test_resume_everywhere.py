@@ -8,8 +8,9 @@ from crashes import Attempts, Killed, KilledError, Snapshots
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from rehearsal import Rehearsal
-from test_resume import hospitals_plan
+from test_resume import GROUPS
 from test_resume_sums import assert_no_two_sums_show_a_site, clinics_plan
+from tiny_plans import patients_of, tiny_plan
 
 from lego_core.chained_log import verify_log
 from lego_core.plan import RunPlan
@@ -17,7 +18,7 @@ from lego_core.protocol import AskBlockUpdate, AskFuseUpdate, AskOffer, AskRepor
 
 pytestmark = pytest.mark.slow
 PLANS = {
-    "no-privacy": hospitals_plan("[rounds]\nrounds = 2\n[fuse]\nrounds = 1"),
+    "no-privacy": tiny_plan(f"[fuse]\nrounds = 1\n{patients_of(*GROUPS, patients=140)}"),
     "secure-sum": clinics_plan(3),
 }
 KINDS = (AskOffer.kind, AskBlockUpdate.kind, AskFuseUpdate.kind, AskReport.kind)
