@@ -93,13 +93,15 @@ class RoundAdvice:
     total_seconds: float
 
 
-def advise(one: Round, *, wanted_steps: int, whole: int = 1) -> RoundAdvice:
-    """The longest rounds that fit, none longer than needed.
+def advise(one: Round, *, wanted_steps: int, whole: int = 1, longest: int | None = None) -> RoundAdvice:
+    """Rounds that fit, as long as may be, and as many as it then takes.
 
     Args:
         one: What a round costs.
         wanted_steps: Steps of training of the whole run.
         whole: Steps that must be taken together: those of an epoch, where a plan counts epochs.
+        longest: Most steps of a round, however many would fit: the longer sites train alone, the further they
+            drift apart.
 
     Raises:
         PlanError: If not one step, or one epoch, fits; it says what would help.
@@ -108,7 +110,8 @@ def advise(one: Round, *, wanted_steps: int, whole: int = 1) -> RoundAdvice:
         raise PlanError(
             f"{wanted_steps} steps, in pieces of {whole}, are no training. Give one at least of each."
         )
-    pieces = one.most_steps // whole
+    fits = one.most_steps if longest is None else min(one.most_steps, max(longest, whole))
+    pieces = fits // whole
     if pieces < 1:
         raise PlanError(_too_short(one, whole))
     most = ceil(wanted_steps / whole)

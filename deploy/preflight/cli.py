@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -12,12 +13,35 @@ from rich.text import Text
 from deploy.preflight.show import as_json, passed, show, summary
 from lego_core.errors import LegoError
 
+if TYPE_CHECKING:
+    from lego_core.plan import RunPlan
+    from lego_core.records import ModalitySchema
+
 app = typer.Typer(
     help="Find what would go wrong in a run before anybody waits for it.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,  # they show the values of variables, and patients are values
 )
+
+PIPE_WIDTH = 120
+
+PlanName = Annotated[str, typer.Argument(help="Name of a shipped plan, or path of a TOML file.")]
+Sites = Annotated[
+    int | None,
+    typer.Option(min=1, help="So many sites that hold everything, in place of the plan's hospitals."),
+]
+Features = Annotated[
+    list[str] | None,
+    typer.Option(help="What a modality looks like, as in 'clinical=table:12' or 'scan=image:1:32x32'."),
+]
+SiteFile = Annotated[
+    Path | None, typer.Option(exists=True, dir_okay=False, help="A site's site.toml, for what it holds.")
+]
+Data = Annotated[
+    Path | None,
+    typer.Option(exists=True, file_okay=False, help="Where the plan's dataset lies, for its features."),
+]
 
 
 @app.command()
@@ -76,6 +100,93 @@ def preflight(
     else:
         console.print(Text(summary(findings)), soft_wrap=True)
     raise typer.Exit(0 if passed(findings) else 1)
+
+
+@app.command(name="dry-run")
+def dry_run(
+    plan: PlanName,
+    sites: Sites = None,
+    features: Features = None,
+    site_file: SiteFile = None,
+    data: Data = None,
+    patients: Annotated[
+        int, typer.Option(min=1, help="Training patients of a site, for time and epsilon.")
+    ] = 100,
+    mbit: Annotated[float | None, typer.Option(min=0.001, help="Speed of a site's link.")] = None,
+    seconds_per_step: Annotated[
+        float | None, typer.Option(min=1e-6, help="Of one step of all models; preflight measures it.")
+    ] = None,
+) -> None:
+    """At the coordinator: play a whole plan without any hospital, and tell what it would come to."""
+    from deploy.preflight.dry_run import play_dry  # brings torch and Flower
+    from deploy.preflight.dry_run_report import Assumed, problems_of, show_dry_run
+
+    console = Console() if Console().is_terminal else Console(width=PIPE_WIDTH)
+    with plain_errors(), TemporaryDirectory() as folder:
+        with Console(stderr=True).status(f"Playing plan '{plan}' with made-up patients"):
+            chosen = _read_plan(plan)
+            schemas = _schemas(chosen, features=features or [], site_file=site_file, data=data)
+            played = play_dry(chosen, schemas, Path(folder), sites=sites)
+        show_dry_run(played, console, assumed=Assumed(patients, mbit, seconds_per_step))
+        raise typer.Exit(1 if problems_of(played) else 0)
+
+
+@app.command(name="plan-rounds")
+def plan_rounds(
+    plan: PlanName,
+    mbit: Annotated[
+        float, typer.Option(min=0.001, help="Speed of the slowest site's link, in megabits per second.")
+    ],
+    seconds_per_step: Annotated[
+        float,
+        typer.Option(min=1e-6, help="Of the slowest site, for one step of one model; preflight measures it."),
+    ],
+    patients: Annotated[int, typer.Option(min=1, help="Training patients of the largest site.")] = 100,
+    wait: Annotated[
+        float | None, typer.Option(min=1, help="Seconds that a round may take; the plan's if not given.")
+    ] = None,
+    latency: Annotated[float, typer.Option(min=0, help="Seconds there and back.")] = 0.05,
+    margin: Annotated[float, typer.Option(min=0, max=0.9, help="Share of the wait that stays free.")] = 0.25,
+    features: Features = None,
+    site_file: SiteFile = None,
+    data: Data = None,
+) -> None:
+    """Choose local steps so that a round fits the link and the wait."""
+    from deploy.preflight.round_advice import advice_on_rounds  # brings torch
+
+    with plain_errors():
+        chosen = _read_plan(plan)
+        lines = advice_on_rounds(
+            chosen,
+            _schemas(chosen, features=features or [], site_file=site_file, data=data),
+            mbit=mbit,
+            seconds_per_step=seconds_per_step,
+            patients=patients,
+            wait_seconds=wait or chosen.participation.round_seconds,
+            latency_seconds=latency,
+            margin=margin,
+        )
+        Console().print(Text("\n".join(lines)), soft_wrap=True)
+
+
+def _read_plan(name: str) -> "RunPlan":
+    from lego_core.plan import RunPlan
+
+    is_file = name.endswith(".toml") or Path(name).is_file()
+    return RunPlan.load(Path(name)) if is_file else RunPlan.shipped(name)
+
+
+def _schemas(
+    plan: "RunPlan", *, features: list[str], site_file: Path | None, data: Path | None
+) -> "dict[str, ModalitySchema]":
+    """What the modalities look like: as said here, else as a site or the plan's own data have them."""
+    from deploy.preflight.made_up import read_features
+    from simulations.egress import schemas_of
+
+    said = dict(map(read_features, features))
+    if said.keys() >= plan.modalities.keys():
+        return said
+    return {**schemas_of(plan, site_file=site_file, data=data), **said}
 
 
 @contextmanager
