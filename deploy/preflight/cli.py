@@ -29,7 +29,7 @@ PIPE_WIDTH = 120
 PlanName = Annotated[str, typer.Argument(help="Name of a shipped plan, or path of a TOML file.")]
 Sites = Annotated[
     int | None,
-    typer.Option(min=1, help="So many sites that hold everything, in place of the plan's hospitals."),
+    typer.Option(min=1, help="So many sites that hold everything, not the plan's hospitals."),
 ]
 Features = Annotated[
     list[str] | None,
@@ -40,7 +40,7 @@ SiteFile = Annotated[
 ]
 Data = Annotated[
     Path | None,
-    typer.Option(exists=True, file_okay=False, help="Where the plan's dataset lies, for its features."),
+    typer.Option(exists=True, file_okay=False, help="Where the plan's dataset lies."),
 ]
 
 
@@ -110,8 +110,8 @@ def dry_run(
     site_file: SiteFile = None,
     data: Data = None,
     patients: Annotated[
-        int, typer.Option(min=1, help="Training patients of a site, for time and epsilon.")
-    ] = 100,
+        int | None, typer.Option(min=1, help="Training patients of a site, for time and epsilon.")
+    ] = None,
     mbit: Annotated[float | None, typer.Option(min=0.001, help="Speed of a site's link.")] = None,
     seconds_per_step: Annotated[
         float | None, typer.Option(min=1e-6, help="Of one step of all models; preflight measures it.")
@@ -127,8 +127,9 @@ def dry_run(
             chosen = _read_plan(plan)
             schemas = _schemas(chosen, features=features or [], site_file=site_file, data=data)
             played = play_dry(chosen, schemas, Path(folder), sites=sites)
-        show_dry_run(played, console, assumed=Assumed(patients, mbit, seconds_per_step))
-        raise typer.Exit(1 if problems_of(played) else 0)
+        assumed = Assumed.of(chosen, patients, mbit, seconds_per_step)
+        show_dry_run(played, console, assumed=assumed)
+        raise typer.Exit(1 if problems_of(played, assumed) else 0)
 
 
 @app.command(name="plan-rounds")
@@ -139,7 +140,7 @@ def plan_rounds(
     ],
     seconds_per_step: Annotated[
         float,
-        typer.Option(min=1e-6, help="Of the slowest site, for one step of one model; preflight measures it."),
+        typer.Option(min=1e-6, help="Of one step of one model at the slowest site; preflight measures it."),
     ],
     patients: Annotated[int, typer.Option(min=1, help="Training patients of the largest site.")] = 100,
     wait: Annotated[

@@ -16,6 +16,7 @@ from lego_core.protocol import AskBlockUpdate, AskFuseUpdate
 from lego_core.round_planner import MESSAGE_SECONDS, link_seconds
 
 MEGABYTE = 1e6
+USUAL_PATIENTS = 100
 MOST_TENSORS = 8  # of a letter; a model of two hundred is not read line by line
 
 
@@ -34,24 +35,39 @@ class Assumed:
     mbit: float | None = None
     seconds_per_step: float | None = None
 
+    @classmethod
+    def of(
+        cls, plan: RunPlan, patients: int | None, mbit: float | None, seconds_per_step: float | None
+    ) -> "Assumed":
+        """The same, with a number of patients that lets the plan train where none was given."""
+        noise = plan.privacy.noise_terms
+        return cls(
+            patients or max(USUAL_PATIENTS, 2 * noise.batch_size if noise else 0), mbit, seconds_per_step
+        )
 
-def problems_of(played: DryRun) -> Sequence[str]:
+
+def problems_of(played: DryRun, assumed: Assumed) -> Sequence[str]:
     """What must be mended before anybody is invited."""
-    return (*([played.problem] if played.problem else []), *dict.fromkeys(played.refused))
+    problems = [*([played.problem] if played.problem else []), *dict.fromkeys(played.refused)]
+    noise = played.plan.privacy.noise_terms
+    if noise and assumed.patients < noise.batch_size:
+        problems.append(
+            f"A step of private training expects {noise.batch_size} patients (key batch-size of the plan's "
+            f"privacy), and a site has {assumed.patients} training patients. Plan smaller batches."
+        )
+    return problems
 
 
 def show_dry_run(played: DryRun, console: Console, *, assumed: Assumed) -> None:
     """Show who is asked what, what leaves, what it weighs, how long it takes, and whether it can be."""
-    _say(
-        console,
-        f"Plan '{played.plan.name}', {len(played.hospitals)} sites, privacy '{played.plan.privacy.kind}'",
-    )
+    name, kind = played.plan.name, played.plan.privacy.kind
+    _say(console, f"Plan '{name}', {len(played.hospitals)} sites, privacy '{kind}'")
     console.print(_asked(played))
     console.print(_leaving(played))
     console.print(_totals(played))
     for line in (*_time(played, assumed), *_epsilon(played.plan, assumed)):
         _say(console, line)
-    problems = problems_of(played)
+    problems = problems_of(played, assumed)
     for problem in problems:
         _say(console, f"FIX   {problem}")
     if not problems:
@@ -144,7 +160,7 @@ def _block_epochs(plan: RunPlan) -> int:
 
 def _epsilon(plan: RunPlan, assumed: Assumed) -> list[str]:
     noise = plan.privacy.noise_terms
-    if noise is None:
+    if noise is None or assumed.patients < noise.batch_size:
         return []
     rounds = plan.rounds.rounds if plan.rounds.mode == "rounds" else 1
     times = rounds * len(plan.modalities) + (plan.fuse.rounds if plan.fuse else 0)

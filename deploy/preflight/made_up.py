@@ -12,7 +12,12 @@ from lego_core.plan import RunPlan
 from lego_core.records import Cohort, Layout, Measurement, ModalitySchema, Outcome, Part, PatientRecord
 from lego_core.tasks import Classification, MultiLabel, Survival, Task
 
-PARTS: tuple[Part, ...] = (*["train"] * 12, *["validation"] * 4, *["test"] * 4)
+TRAINED, KEPT = 12, 4  # patients of a hospital: for training, and for each of validation and test
+PARTS: tuple[Part, ...] = (
+    *get_args(Part),
+    *get_args(Part)[1:] * (KEPT - 1),
+    *get_args(Part)[:1] * (TRAINED - 1),
+)
 ROWS = 3  # of a series or a bag
 UNMEASURED = 0.1
 

@@ -3,11 +3,11 @@
 from collections.abc import Iterator, Mapping
 from math import ceil
 
+from lego_core._wording import count_of
 from lego_core.payload import payloads
 from lego_core.plan import RunPlan
 from lego_core.protocol import AskBlockUpdate, AskFuseUpdate
 from lego_core.records import ModalitySchema
-from lego_core._wording import count_of
 from lego_core.round_planner import Round, RoundAdvice, advise
 
 MEGABYTE = 1e6
@@ -58,16 +58,17 @@ def advice_on_rounds(
         if some
     }
     lines = [f"participation.round-seconds = {wait_seconds:g} is kept with {margin:.0%} to spare:"]
+    noise = plan.privacy.noise_terms
+    longest = min([noise.steps, *(one.most_steps for one in costs.values())]) if noise else None
     keys: dict[str, list[str]] = {"participation": [f"round-seconds = {wait_seconds:g}"]}
     total = 0.0
     for phase, cost in costs.items():
         steps_each, rounds = _steps(plan, phase, patients)
-        noise = plan.privacy.noise_terms
         once = plan.rounds.mode == "one-shot" and phase == "rounds"
         local = plan.training.epochs if once else _local_epochs(plan, phase)
         whole = 1 if noise else steps_each * (local if once else 1)
         per_round = noise.steps if noise else steps_each * local
-        advice = advise(cost, wanted_steps=per_round * rounds, whole=whole, longest=per_round)
+        advice = advise(cost, wanted_steps=per_round * rounds, whole=whole, longest=longest or per_round)
         lines += _told(phase, cost, advice, before=(per_round, rounds))
         total += advice.total_seconds
         if once:
