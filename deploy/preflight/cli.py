@@ -29,7 +29,7 @@ PIPE_WIDTH = 120
 PlanName = Annotated[str, typer.Argument(help="Name of a shipped plan, or path of a TOML file.")]
 Sites = Annotated[
     int | None,
-    typer.Option(min=1, help="So many sites that hold everything, not the plan's hospitals."),
+    typer.Option(min=1, help="So many sites, in place of the plan's own hospitals."),
 ]
 Features = Annotated[
     list[str] | None,

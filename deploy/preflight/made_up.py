@@ -13,11 +13,7 @@ from lego_core.records import Cohort, Layout, Measurement, ModalitySchema, Outco
 from lego_core.tasks import Classification, MultiLabel, Survival, Task
 
 TRAINED, KEPT = 12, 4  # patients of a hospital: for training, and for each of validation and test
-PARTS: tuple[Part, ...] = (
-    *get_args(Part),
-    *get_args(Part)[1:] * (KEPT - 1),
-    *get_args(Part)[:1] * (TRAINED - 1),
-)
+PARTS: tuple[Part, ...] = (*get_args(Part)[:1] * TRAINED, *get_args(Part)[1:] * KEPT)
 ROWS = 3  # of a series or a bag
 UNMEASURED = 0.1
 
@@ -25,12 +21,13 @@ UNMEASURED = 0.1
 def made_up_hospitals(
     plan: RunPlan, schemas: Mapping[str, ModalitySchema], *, sites: int | None = None
 ) -> dict[str, Cohort]:
-    """Some patients for every hospital of the plan's simulation, or for so many that hold every modality.
+    """Some patients for every hospital of the plan's simulation, or for so many of each kind in turn.
 
     Args:
         plan: The run.
         schemas: Layout and features of every modality.
-        sites: How many hospitals, in place of the plan's own.
+        sites: How many hospitals, in place of the plan's own: one modality each, the next one all of them;
+            where paired sites train blocks, every hospital has all.
 
     Raises:
         PlanError: If a modality has no schema, or the plan does not say how many hospitals there are.
@@ -46,15 +43,23 @@ def made_up_hospitals(
     if sites is None and plan.simulation is not None:
         held = {name: group.modalities for group in plan.simulation.groups for name in group.names}
     else:
+        kinds = _kinds_of_sites(plan)
         terms = plan.privacy.sum_terms
-        needed = max(plan.participation.smallest_group, terms.fewest if terms else 2)
-        count = sites or plan.participation.sites or needed
-        held = {f"site-{number}": tuple(plan.modalities) for number in range(1, count + 1)}
+        needed = max(plan.participation.smallest_group, terms.fewest if terms else 1) * len(kinds)
+        count = sites or max(plan.participation.sites or 2, needed)
+        held = {f"site-{number + 1}": kinds[number % len(kinds)] for number in range(count)}
     rng = np.random.default_rng(plan.seed)
     return {
         name: _hospital(name, {one: schemas[one] for one in own}, task=plan.task, rng=rng)
         for name, own in held.items()
     }
+
+
+def _kinds_of_sites(plan: RunPlan) -> list[tuple[str, ...]]:
+    """What sites hold, in turn: so that every block is trained, and every model fused and tested."""
+    every = tuple(plan.modalities)
+    alone = [] if plan.rounds.paired_sites_train_blocks or len(every) == 1 else [(one,) for one in every]
+    return [*alone, every]
 
 
 def read_features(text: str) -> tuple[str, ModalitySchema]:
