@@ -11,7 +11,7 @@ from flwr.common.serde import message_to_proto
 from client.records import read_letter
 from lego_core.letters import Letter
 from lego_core.plan import RunPlan
-from lego_core.protocol import QUESTIONS, AskBlockUpdate, AskFuseUpdate
+from lego_core.protocol import QUESTIONS, AskBlockUpdate, AskFuseUpdate, AskOutcomes, AskReport
 from lego_core.sum_letters import AskSumConfirmations, AskSumKeys, AskSumOpening, AskSumShares
 
 BEFORE = {AskSumKeys.kind, AskSumShares.kind}  # legs of a sum that come before the question it is about
@@ -113,7 +113,9 @@ def _about(letter: Letter) -> str:
         return f"fused model{scored}"
     if isinstance(asked, AskBlockUpdate):
         return f"block '{asked.modality}'{scored}"
-    return str(getattr(asked, "modality", ""))
+    return str(
+        getattr(asked, "modality", {AskOutcomes: "outcomes", AskReport: "scores"}.get(type(asked), ""))
+    )
 
 
 def _weight(message: Message) -> int:
