@@ -1,12 +1,12 @@
 """A site folder that is in order, and ways to put it out of order."""
 
+import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import tomli_w
-import tomllib
 
 from deploy.preflight import CHECKS, Finding, Wish, examine
 from lego_core.plan import RunPlan
