@@ -7,7 +7,7 @@ from typing import final
 
 from lego_core.errors import PlanError
 
-MESSAGE_SECONDS = 9.0  # Flower's polls, and the start of a Python process for every message
+MESSAGE_SECONDS = 9.0  # without any work, rounds took 3 to 9: Flower's polls, a Python process per message
 TRIPS = 4  # a question and its answer: connect, TLS, ask, get
 MEGABIT = 1e6
 

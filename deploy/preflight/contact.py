@@ -15,6 +15,7 @@ from lego_core.errors import RunError
 TRIES = 3
 WAIT_SECONDS = 10.0
 LONGEST_ANSWER = 65536
+DATE_ERROR_SECONDS = 1.0  # `Date` is cut to whole seconds, and the SuperLink's own is up to a second old
 
 
 @final
@@ -99,8 +100,8 @@ def _look(host: str, port: int, *, latency: float, now: Callable[[], datetime]) 
             took = time.monotonic() - asked
     if certificate is None:
         raise ValueError("no certificate")
-    ahead = None if there is None else (before - there).total_seconds() + took / 2 - 0.5
-    return Contact(host, certificate, latency, handshake, version or "", ahead, 0.5 + took / 2)
+    ahead = None if there is None else (before - there).total_seconds() + took / 2 - DATE_ERROR_SECONDS
+    return Contact(host, certificate, latency, handshake, version or "", ahead, DATE_ERROR_SECONDS + took / 2)
 
 
 def _head_of(tls: ssl.SSLSocket) -> bytes:

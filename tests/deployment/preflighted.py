@@ -8,7 +8,10 @@ from typing import Any
 import pandas as pd
 import tomli_w
 
-from deploy.preflight import CHECKS, Finding, Wish, examine
+from deploy.preflight.checks import CHECKS
+from deploy.preflight.examination import examine
+from deploy.preflight.finding import Finding
+from deploy.preflight.premises import Wish
 from lego_core.plan import RunPlan
 from simulations.make_sites import make_sites
 

@@ -25,9 +25,11 @@ from preflighted import (
 from typer.testing import CliRunner
 
 from client.ledger import SiteLedger
-from deploy.preflight import CHECKS, AbstractCheck, Finding, Premises, Wish, examine
-from deploy.preflight.checks import clock
+from deploy.preflight.checks import CHECKS, AbstractCheck, clock
 from deploy.preflight.cli import app
+from deploy.preflight.examination import examine
+from deploy.preflight.finding import Finding
+from deploy.preflight.premises import Premises, Wish
 from lego_core.accounting import NoisySteps
 from lego_core.roster import read_signed_roster
 from lego_core.signing import SigningKey

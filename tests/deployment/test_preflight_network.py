@@ -13,7 +13,8 @@ import pytest
 from preflighted import look, site_folder
 from provisioning import done
 
-from deploy.preflight import Address, Finding
+from deploy.preflight.finding import Finding
+from deploy.preflight.premises import Address
 from lego_core.errors import PlanError
 
 LATER = timedelta(days=400)  # the server's certificate counts for a year

@@ -10,6 +10,7 @@ from deploy.preflight.checks._columns import columns_of, patients_of_rows
 from deploy.preflight.checks._contract import AbstractCheck
 from deploy.preflight.finding import Finding
 from deploy.preflight.premises import Premises
+from lego_core._wording import count_of
 
 SPREADS = 20.0  # from the median; ten are where a run cuts values off anyway
 FEWEST = 10  # values from which a spread can be told
@@ -53,14 +54,15 @@ class Values(AbstractCheck):
         counts = {"outside_ranges": len(outside), "far_off": len(far), "constant_features": int(constant)}
         if outside:
             return self.fix(
-                f"{len(outside)} values lie outside the ranges that the plan states.",
+                f"{count_of(len(outside), 'value')} outside the ranges that the plan states.",
                 "Correct them, or leave the cells empty (--details names patients and values).",
                 measured=counts,
                 details=outside[:MOST_SHOWN],
             )
         if far:
             return self.look_at(
-                f"{len(far)} values lie more than {SPREADS:g} spreads from the median of their feature.",
+                f"{count_of(len(far), 'value')} more than {SPREADS:g} spreads from the median of their "
+                "feature.",
                 "Look whether they are typing errors or other units (--details names patients and values).",
                 measured=counts,
                 limits={"spreads": SPREADS},
