@@ -191,3 +191,12 @@ def test_a_fingerprint_does_not_know_the_order_of_patients(sites: Path) -> None:
     assert fingerprint(cohort) == fingerprint(turned)
     assert fingerprint(cohort) != fingerprint(cohort.keep(cohort.records[1:]))
     assert fingerprint(cohort) != fingerprint(cohort.marked("test"))
+
+
+def test_what_cannot_be_noted_is_not_begun(sites: Path) -> None:
+    (sites / "site-0" / "runs.jsonl").mkdir()
+
+    refusal = Refusal.read(asked(a_run(sites)))
+
+    assert "'runs.jsonl' cannot be written" in refusal.public
+    assert str(sites) not in refusal.public
