@@ -20,6 +20,7 @@ from deploy.flower_commands import list_command, unregister_command
 from deploy.founding import found_federation
 from deploy.joining import join_federation
 from deploy.kit import make_kit
+from deploy.preflight.cli import app as before_a_run
 from deploy.renewal import renew as renew_all
 from deploy.request import read_request
 
@@ -30,6 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they show the values of variables, and keys are values
 )
 app.add_typer(programs)
+app.add_typer(before_a_run)
 
 Folder = Annotated[Path, typer.Argument(help="The coordinator's folder.", resolve_path=True)]
 Site = Annotated[str, typer.Argument(help="Name of the site.")]
