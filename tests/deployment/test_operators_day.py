@@ -123,9 +123,7 @@ def masked(said: str) -> list[str]:
 
 def node_of(home: Path) -> int:
     """The process of a site's SuperNode."""
-    [pid] = [
-        process.pid
-        for process in psutil.process_iter()
-        if ["-m", "deploy.pinned_supernode", str(home)] == process.cmdline()[1:4]
-    ]
+    words = ["-m", "deploy.pinned_supernode", str(home)]
+    listed = psutil.process_iter(["pid", "cmdline"])
+    [pid] = [one.info["pid"] for one in listed if (one.info["cmdline"] or [])[1:4] == words]
     return pid
