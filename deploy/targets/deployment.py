@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from client.site import read_site_file
+from deploy.approved_code import approvals
 from deploy.coordinator import Coordinator
 from deploy.errors import DeployError
 from deploy.federation import is_address, read_federation
@@ -94,7 +95,8 @@ def site_deployment(inputs: SiteInputs) -> Deployment:
     """A site.
 
     Raises:
-        LegoError: If the folder lacks a file of `join` or of the kit, or `site.toml` names a card too.
+        LegoError: If the folder lacks a file of `join` or of the kit, no code was approved, or `site.toml`
+            names a card too.
     """
     missing = [name for name in SITE_PAPERS + SITE_KEYS if not (inputs.folder / name).is_file()]
     if missing:
@@ -102,6 +104,11 @@ def site_deployment(inputs: SiteInputs) -> Deployment:
             f"'{inputs.folder.name}' has no '{missing[0]}'. Give the folder that 'join' made, with the files "
             "of the kit in it.",
             local=str(inputs.folder),
+        )
+    if not approvals(inputs.folder):
+        raise DeployError(
+            "This site has approved no code, so no run could begin. Ask the coordinator for the code bundle, "
+            f"and look at it: 'python -m deploy approve-bundle {inputs.folder} BUNDLE'."
         )
     federation = read_federation(inputs.folder / "federation.toml")
     site = read_site_file(inputs.folder / "site.toml")

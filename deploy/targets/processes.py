@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from deploy.approved_code import FOLDER as APPROVED
 from deploy.code_bundle import ROOT
 from deploy.environment import QUIET
 from deploy.federation import Federation
@@ -140,7 +141,7 @@ def site_processes(inputs: SiteInputs) -> tuple[Process, ...]:
     return (
         supernode_process(
             inputs.folder,
-            reads=(inputs.data, ROOT),
+            reads=(inputs.data, ROOT, inputs.folder / APPROVED),
             gpu=inputs.gpu,
             runtime_port=inputs.runtime_port,
             image=inputs.image,
