@@ -17,7 +17,7 @@ from deploy.cli_targets import targets
 from deploy.coordinator import Coordinator, what_is_missing
 from deploy.departure import remove_site
 from deploy.expiry import warnings_before_expiry
-from deploy.flower_commands import list_command, register_command, unregister_command
+from deploy.flower_commands import list_command, unregister_command
 from deploy.founding import found_federation
 from deploy.joining import join_federation
 from deploy.kit import make_kit
@@ -127,8 +127,8 @@ def approve(
         say(
             f"Site '{approval.site}' is on the roster, of {len(coordinator.entries())} now.",
             *what_is_missing(coordinator),
-            "Let Flower know its node, before the site starts it:",
-            f"  {register_command(folder, approval.site)}",
+            "Let Flower know its node, before the site starts it; each start of the coordinator does so too:",
+            f"  python -m deploy coordinator register {folder}",
         )
         if len(coordinator.entries()) > 1:
             say("Give the other sites the new 'roster.json'; they need nothing else.")

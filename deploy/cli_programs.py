@@ -17,6 +17,7 @@ from deploy.expiry import warnings_before_expiry
 from deploy.flower_cli import FlowerCli
 from deploy.flower_commands import stop_command
 from deploy.proxy import fence_of, nginx_conf, proxy_running
+from deploy.registration import register_sites
 from deploy.run import hand_over, show_result, watch_to_its_end
 from deploy.superlink import coordinator_running, settings_of
 from deploy.supernode import SuperNodeSettings, keep_running, supernode_of
@@ -48,6 +49,7 @@ def start(
         fence = fence_of(opened)
         services = stack.enter_context(coordinator_running(settings_of(opened, health_port=health_port)))
         say(f"SuperLink and SuperExec run, for this machine alone, at {services.settings.address}.")
+        say(*flower_knows(register_sites(opened)))
         nginx = stack.enter_context(proxy_running(fence, folder=folder / "proxy")) if proxy else None
         if nginx:
             say(f"Sites are let in at {opened.federation.address}. Logs are in {folder}.")
@@ -56,6 +58,19 @@ def start(
             if nginx:
                 nginx.check_alive()
         say("Told to stop: everything is being stopped.")
+
+
+@coordinator.command()
+def register(folder: Folder) -> None:
+    """Let Flower, which must run, know the nodes of sites that were approved since."""
+    with plain_errors():
+        new = register_sites(Coordinator.open(folder))
+    say(*flower_knows(new) or ["There is no site that Flower does not know."])
+
+
+def flower_knows(new: list[str]) -> list[str]:
+    """Say which sites are new to Flower, if any are."""
+    return [f"Flower knows the node of '{name}' now; the site may start it." for name in new]
 
 
 @site.command("start")
@@ -152,7 +167,10 @@ def run(
     with plain_errors():
         opened = Coordinator.open(folder)
         handed = hand_over(opened, plan, output=output or folder / "runs" / plan)
-        say(f"Flower's number for the run is {handed.run_id}. It goes on without this command (Ctrl-C).")
+        say(
+            f"Flower has taken the run, as number {handed.run_id}. It goes on without this command (Ctrl-C).",
+            f"Sites run it if they have approved its code, {handed.code_sha256}",
+        )
         try:
             problem = watch_to_its_end(handed, flower=FlowerCli(folder), console=console)
         except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""The commands by which Flower, on the coordinator's machine, gets to know a node and to forget it."""
+"""Commands of Flower's own that people type on the coordinator's machine."""
 
 import json
 import shlex
@@ -6,16 +6,6 @@ from pathlib import Path
 
 REGISTERED = "registered.json"
 QUIET = "FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1"
-
-
-def register_command(folder: Path, site: str) -> str:
-    """How to register a site's node key; call it before the site's SuperNode starts.
-
-    Flower answers with the node's number and never tells again whose it is, so the answer is kept.
-    """
-    own = folder / "sites" / site
-    key, answer = shlex.quote(str(own / "node.pub")), shlex.quote(str(own / REGISTERED))
-    return f"{_flwr(folder)} supernode register {key} lego --name {site} --format json > {answer}"
 
 
 def unregister_command(folder: Path, former: Path) -> str:

@@ -11,11 +11,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from deploy.code_bundle import ROOT
+from deploy.code_bundle import ROOT, build_code_bundle
 from deploy.coordinator import ROSTER, Coordinator
 from deploy.flower_cli import FlowerCli
 from lego_core.errors import RunError
 from lego_core.manifest import read_manifest
+from lego_core.plan import RunPlan
 from lego_core.report import result_table, summary_lines
 from lego_core.report.progress import LOOK_SECONDS, Watch
 from lego_core.run_report import RunReport
@@ -30,10 +31,12 @@ class HandedOver:
 
     Args:
         run_id: Flower's number for it.
+        code_sha256: Hash of the code bundle that it runs.
         output: Where the coordinator writes.
     """
 
     run_id: str
+    code_sha256: str
     output: Path
 
 
@@ -47,8 +50,10 @@ def hand_over(coordinator: Coordinator, plan: str, *, output: Path, app: Path = 
         app: The checkout whose code runs.
 
     Raises:
+        PlanError: If there is no such plan.
         RunError: If something is there already, or Flower does not take the run.
     """
+    RunPlan.shipped(plan)  # a name that is wrong is told here, and not by every site
     if output.exists() and any(output.iterdir()):
         raise RunError(
             f"There is something at '{output.name}' already, and a run writes over nothing. Name another "
@@ -63,7 +68,8 @@ def hand_over(coordinator: Coordinator, plan: str, *, output: Path, app: Path = 
         "bundle-key": str(folder / "secrets" / "bundle.key"),
         "roster": str(folder) if (folder / ROSTER).is_file() else "",
     }
-    return HandedOver(FlowerCli(folder).submit(app, run_config=run_config), output)
+    code = build_code_bundle(app).sha256
+    return HandedOver(FlowerCli(folder).submit(app, run_config=run_config), code, output)
 
 
 def watch_to_its_end(

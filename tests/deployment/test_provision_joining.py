@@ -180,8 +180,7 @@ def test_the_command_for_flower_is_told(coordinator, tmp_path):
 
     said = done("approve", coordinator, request, "--yes")
 
-    assert f"flwr supernode register {coordinator}/sites/north/node.pub lego --name north" in said
-    assert f"FLWR_HOME={coordinator}/flower" in said
+    assert f"python -m deploy coordinator register {coordinator}" in said
 
 
 def test_the_same_request_twice_changes_nothing(coordinator, tmp_path):
