@@ -28,7 +28,7 @@ def plan_of(context: Context) -> RunPlan:
 
 
 def vault_of(context: Context) -> Vault:
-    """Where finished rounds are kept, sealed if the run names a key on the coordinator's disk.
+    """Where checkpoints are kept, sealed if the run names a key on the coordinator's disk.
 
     Raises:
         PrivacyError: If there is no such key, or others may read it.
@@ -80,4 +80,8 @@ def way_of(plan: RunPlan, exchange: Exchange, context: Context) -> Way:
         )
     keys = roster.keys_at(datetime.now(UTC).date())
     run = run_name(plan.name, context.run_id)
-    return Summed(SumOffice(exchange, terms, keys, roster.sha256, run=run, wait_seconds=wait_seconds))
+    office = SumOffice(
+        exchange, terms, keys, roster.sha256, run=run, wait_seconds=wait_seconds,
+        last_sites=dict(exchange.log.last_opened),
+    )  # fmt: skip
+    return Summed(office)
