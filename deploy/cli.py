@@ -13,6 +13,7 @@ from deploy._terminal import plain_errors, say, today
 from deploy.approval import approve as approve_request
 from deploy.approval import check_request
 from deploy.cli_programs import programs
+from deploy.cli_targets import targets
 from deploy.coordinator import Coordinator, what_is_missing
 from deploy.departure import remove_site
 from deploy.expiry import warnings_before_expiry
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(programs)
 app.add_typer(before_a_run)
+app.add_typer(targets)
 
 Folder = Annotated[Path, typer.Argument(help="The coordinator's folder.", resolve_path=True)]
 Site = Annotated[str, typer.Argument(help="Name of the site.")]
