@@ -161,12 +161,15 @@ def run(
             resolve_path=True, file_okay=False, help="Where to write; FOLDER/runs/PLAN if not given."
         ),
     ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that broke off in that folder.")
+    ] = False,
 ) -> None:
     """Have the federation run a plan, show how it goes, and end with 0 if it came to a signed bundle."""
     console = Console()
     with plain_errors():
         opened = Coordinator.open(folder)
-        handed = hand_over(opened, plan, output=output or folder / "runs" / plan)
+        handed = hand_over(opened, plan, output=output or folder / "runs" / plan, resume=resume)
         say(
             f"Flower has taken the run, as number {handed.run_id}. It goes on without this command (Ctrl-C).",
             f"Sites run it if they have approved its code, {handed.code_sha256}",

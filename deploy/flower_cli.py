@@ -3,6 +3,7 @@
 import json
 import os
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,7 +51,7 @@ class FlowerCli:
             raise RunError(f"Flower refuses {what}: {answer.get('error-message', answer)}")
         return answer
 
-    def submit(self, app: Path, *, run_config: dict[str, str]) -> str:
+    def submit(self, app: Path, *, run_config: Mapping[str, str | bool]) -> str:
         """Hand over a run, and give its number."""
         config = " ".join(f"{key}={json.dumps(value)}" for key, value in run_config.items())
         return str(self.ask("run", str(app), CONNECTION, "-c", config)["run-id"])

@@ -40,33 +40,43 @@ class HandedOver:
     output: Path
 
 
-def hand_over(coordinator: Coordinator, plan: str, *, output: Path, app: Path = ROOT) -> HandedOver:
+def hand_over(
+    coordinator: Coordinator, plan: str, *, output: Path, resume: bool = False, app: Path = ROOT
+) -> HandedOver:
     """Give a plan to the federation.
 
     Args:
         coordinator: Its folder; its programs must run.
         plan: A plan in the code bundle, by name.
-        output: Where the run writes; nothing may be there.
+        output: Where the run writes; nothing may be there, unless it resumes what is there.
+        resume: Whether to go on with a run that broke off.
         app: The checkout whose code runs.
 
     Raises:
         PlanError: If there is no such plan.
-        RunError: If something is there already, or Flower does not take the run.
+        RunError: If something is there already, nothing is there to resume, or Flower does not take the run.
     """
     RunPlan.shipped(plan)  # a name that is wrong is told here, and not by every site
-    if output.exists() and any(output.iterdir()):
+    if resume and not (output / "run.jsonl").is_file():
+        raise RunError(
+            f"There is no run to resume at '{output.name}': no run.jsonl lies there. Name the folder of the "
+            "run that broke off with --output, or leave out --resume to begin one.",
+            local=str(output),
+        )
+    if not resume and output.exists() and any(output.iterdir()):
         raise RunError(
             f"There is something at '{output.name}' already, and a run writes over nothing. Name another "
-            "folder with --output.",
+            "folder with --output, or go on with a run that broke off by --resume.",
             local=str(output),
         )
     output.mkdir(parents=True, exist_ok=True)
     folder = coordinator.folder
-    run_config = {
+    run_config: dict[str, str | bool] = {
         "plan": plan,
         "output": str(output),
         "bundle-key": str(folder / "secrets" / "bundle.key"),
         "roster": str(folder) if (folder / ROSTER).is_file() else "",
+        "resume": resume,
     }
     code = build_code_bundle(app).sha256
     return HandedOver(FlowerCli(folder).submit(app, run_config=run_config), code, output)
