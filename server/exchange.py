@@ -73,7 +73,11 @@ class Exchange:
         """
         self._collect_stragglers()
         busy = [question for question in questions if question.node_id in self._unanswered]
-        sent = self._send([question for question in questions if question not in busy], timeout_seconds)
+        free = [question for question in questions if question not in busy]
+        if free:
+            sites = sorted({question.site for question in free})
+            self.log.write("asked", {**doing, "sites": sites, "limit_seconds": timeout_seconds})
+        sent = self._send(free, timeout_seconds)
         answers = {id(question): Answer(question, None, NOT_TAKEN) for question in questions}
         answers |= self._wait(sent, timeout_seconds, doing)
         answers |= {
@@ -99,15 +103,20 @@ class Exchange:
         answers: dict[int, Answer] = {}
         start = said = time.monotonic()
         while open_questions:
+            heard = set()
             for reply in self.grid.pull_messages(list(open_questions)):
                 question = open_questions.pop(reply.metadata.reply_to_message_id)
                 answers[id(question)] = _sort(question, reply)
+                heard.add(question.site)
             now = time.monotonic()
+            waiting_for = sorted({question.site for question in open_questions.values()})
+            if heard:
+                told = {"sites": sorted(heard), "for": waiting_for, "seconds": round(now - start, 3)}
+                self.log.write("heard", {**doing, **told})
             if now - start > timeout_seconds:
                 break
             if open_questions and now - said > SAY_EVERY_SECONDS:
                 said = now
-                waiting_for = sorted({question.site for question in open_questions.values()})
                 waited = {"seconds": round(now - start), "limit_seconds": timeout_seconds}
                 self.log.write("waiting", {**doing, "for": waiting_for, **waited})
             if open_questions:

@@ -11,7 +11,7 @@ from lego_core.evaluation import EvaluationReport, ModelSet, pool
 from lego_core.mergeability import MergeabilityPair, forecast
 from lego_core.plan import RunPlan
 from lego_core.protocol import Agreement
-from lego_core.run_report import LeftOut, SiteCharts
+from lego_core.run_report import LeftOut, Phase, SiteCharts
 from server.agreement import Agreed, agree
 from server.checkpoint import Vault
 from server.exchange import Exchange
@@ -71,7 +71,9 @@ class FederatedRun:
         """
         if self._agreed is None:
             way, _ = self.way, self.vault  # no site is asked before roster and keys hold
+            self._begin("offer")
             self.participants = gather(self.exchange, self.plan, roster=way.roster)
+            self._begin("agree")
             self._agreed = agree(self.participants, plan=self.plan, exchange=self.exchange, office=way.office)
             self._check_judges()
             if self.plan.fuse is not None:
@@ -99,6 +101,7 @@ class FederatedRun:
 
     def merge(self, blocks: Sequence[LegoBlock]) -> ModelSet:
         """Merge the blocks without any training, and forecast how well they go together."""
+        self._begin("merge")
         trunks = {block.modality: dict(block.trunk.named_parameters()) for block in blocks}
         self.mergeability = forecast(trunks)
         pairs = [pair.model_dump() for pair in self.mergeability]
@@ -123,12 +126,17 @@ class FederatedRun:
         """Have every site score every model and subset of modalities it can, and pool the scores."""
         agreed, log = self.agreed, self.exchange.log
         members = [(one, held) for one in self.participants if (held := self._held(one))]
+        self._begin("evaluate")
         asked = [[one.site, ""] for one, _ in members]
         log.write("round-started", {"phase": "evaluate", "round": 1, "rounds": 1, "asked": asked})
         scored = self.way.score(Scoring(self.plan, agreed.agreement, members, models))
         self.charts = scored.charts
-        log.write("evaluated", {"sites": sorted({site for sites in scored.reports for site in sites})})
-        return pool(scored.reports, metric=agreed.agreement.task.metric, best_block=self._best_block())
+        results = pool(scored.reports, metric=agreed.agreement.task.metric, best_block=self._best_block())
+        told = results.model_dump(include={"metric", "best_block", "scores", "withheld"})
+        log.write(
+            "evaluated", {"sites": sorted({site for sites in scored.reports for site in sites}), **told}
+        )
+        return results
 
     def _check_judges(self) -> None:
         """Say which blocks nobody can judge: none of their rounds is kept for being better, or taken back.
@@ -217,7 +225,11 @@ class FederatedRun:
         scores = {one.name: one.best_score for one in self.learners if one.best_score is not None}
         return Ingredients(self.learners[0].start, grams, scores)
 
+    def _begin(self, phase: Phase) -> None:
+        self.exchange.log.write("phase-started", {"phase": phase})
+
     def _train(self, learners: list[Learner], *, phase: TrainingPhase) -> None:
+        self._begin(phase)
         self.learners += learners
         questions = TrainingQuestions(self.plan, self.agreed.agreement, phase)
         Rounds(questions, self.way.collector(questions), self.exchange.log, self.vault).run(learners)
