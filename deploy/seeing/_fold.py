@@ -78,7 +78,8 @@ def _after_event(state: RunState, event: told.AnyEvent) -> RunState:
         case told.BlockFinished():
             return _with_block(state, event.modality, done=True, best_round=event.kept_round)
         case told.PrivacySpent():
-            return with_site(state, event.site, epsilon=event.epsilon, delta=event.delta)
+            charges = state.sites[event.site].charges + 1 if event.site in state.sites else 1
+            return with_site(state, event.site, epsilon=event.epsilon, delta=event.delta, charges=charges)
         case told.Merged():
             return _changed(_in_phase(state, "merge", event.time), merge_weights=event.weights)
         case told.Evaluated():

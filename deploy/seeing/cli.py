@@ -10,10 +10,13 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from deploy.seeing.mlflow import MlflowRun, without_credentials
 from deploy.seeing.prometheus import metrics_text
 from deploy.seeing.run_reader import RunReader, find_runs, latest_run
+from deploy.seeing.scalars import export
 from deploy.seeing.serve import Listening, bind, serve
 from deploy.seeing.status import exit_code, status_of
+from deploy.seeing.tensorboard import TensorBoardFiles
 from deploy.seeing.view import view_of
 from deploy.seeing.web import make_dashboard
 from lego_core._plain_errors import plain_errors
@@ -91,3 +94,28 @@ def metrics(runs: Runs = Path("runs")) -> None:
         states = {name: RunReader(folder).look() for name, folder in find_runs(runs).items()}
     text, _ = metrics_text(states, now=datetime.now(UTC))
     typer.echo(text.decode(), nl=False)
+
+
+@app.command(name="export-tensorboard")
+def export_tensorboard(
+    run: Runs,
+    out: Annotated[Path, typer.Argument(help="Folder for the event files.")],
+    follow: Annotated[bool, typer.Option(help="Go on until the run is over.")] = False,
+) -> None:
+    """Write a run's curves and scores as event files of TensorBoard."""
+    with plain_errors():
+        count = export(RunReader(latest_run(run)), TensorBoardFiles(out), follow=follow)
+    typer.echo(f"{count} numbers are in {out}. Look at them: tensorboard --logdir {out}")
+
+
+@app.command(name="export-mlflow")
+def export_mlflow(
+    run: Runs,
+    uri: Annotated[str, typer.Argument(help="Tracking server or database: sqlite:///mlflow.db")],
+    follow: Annotated[bool, typer.Option(help="Go on until the run is over.")] = False,
+) -> None:
+    """Write a run's plan, curves and scores into a new run of MLflow."""
+    with plain_errors():
+        reader = RunReader(latest_run(run))
+        count = export(reader, MlflowRun(uri, name=reader.folder.resolve().name), follow=follow)
+    typer.echo(f"{count} numbers are at {without_credentials(uri)}.")

@@ -4,11 +4,11 @@ Whoever writes an event in `server/` describes it here; a test compares the two.
 described is no error: it is shown by its name, so that an older reader can follow a newer run.
 """
 
-from datetime import datetime
+from datetime import UTC, datetime
 from math import isfinite
 from typing import Annotated, Literal, final, get_args
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 
 def _finite(value: float | None) -> float | None:
@@ -17,7 +17,9 @@ def _finite(value: float | None) -> float | None:
 
 
 Number = Annotated[float | None, AfterValidator(_finite)]
-Names = Annotated[tuple[str, ...], BeforeValidator(lambda names: tuple(names))]
+Names = tuple[str, ...]
+Seconds = Annotated[float, Field(ge=0, le=1e9)]
+Moment = Annotated[AwareDatetime, Field(ge=datetime(2000, 1, 1, tzinfo=UTC))]
 
 
 class AbstractEvent(BaseModel):
@@ -26,7 +28,7 @@ class AbstractEvent(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     number: int
-    time: datetime
+    time: Moment
 
 
 @final
@@ -78,7 +80,7 @@ class Heard(AbstractEvent):
     round: int
     sites: Names
     waiting: Names = Field(default=(), alias="for")
-    seconds: float
+    seconds: Seconds
 
 
 @final
@@ -89,7 +91,7 @@ class Waiting(AbstractEvent):
     phase: str
     round: int
     waiting: Names = Field(alias="for")
-    seconds: float
+    seconds: Seconds
     limit_seconds: Number = None
 
 
@@ -161,7 +163,7 @@ class Answered(AbstractEvent):
     modality: str
     train_loss: Number = None
     validation_loss: Number = None
-    seconds: float = 0.0
+    seconds: Seconds = 0.0
 
 
 @final
@@ -170,8 +172,8 @@ class PrivacySpent(AbstractEvent):
 
     event: Literal["privacy-spent"]
     site: str
-    epsilon: float
-    delta: float
+    epsilon: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    delta: Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 @final
@@ -277,7 +279,7 @@ class Merged(AbstractEvent):
 
     event: Literal["merged"]
     modalities: Names
-    weights: dict[str, float] = Field(default_factory=dict)
+    weights: dict[str, Number] = Field(default_factory=dict)
 
 
 class ScoreTold(BaseModel):
@@ -288,9 +290,9 @@ class ScoreTold(BaseModel):
     method: str
     modalities: Names
     patients: str
-    value: float
-    low: float
-    high: float
+    value: Annotated[float, Field(allow_inf_nan=False)]
+    low: Annotated[float, Field(allow_inf_nan=False)]
+    high: Annotated[float, Field(allow_inf_nan=False)]
     count: int
 
 

@@ -58,6 +58,7 @@ class SiteState(Component):
         waiting_since: When the question went out that it has not answered.
         answers: How often it answered.
         epsilon: What its private training has cost so far; absent where nothing was charged.
+        charges: How often it told of that.
         delta: Chance at which that may not hold.
     """
 
@@ -71,6 +72,7 @@ class SiteState(Component):
     absences: tuple[Absence, ...] = ()
     epsilon: float | None = None
     delta: float | None = None
+    charges: int = 0
 
 
 @final
@@ -199,7 +201,7 @@ class RunState(Component):
     waiting: tuple[str, ...] = ()
     sites: dict[str, SiteState] = Field(default_factory=dict)
     blocks: dict[str, BlockState] = Field(default_factory=dict)
-    merge_weights: dict[str, float] = Field(default_factory=dict)
+    merge_weights: dict[str, float | None] = Field(default_factory=dict)
     metric: str = ""
     best_block: str = ""
     scores: tuple[ScoreTold, ...] = ()

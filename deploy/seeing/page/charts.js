@@ -1,7 +1,7 @@
 // Line charts as SVG: one function from numbers to a picture.
 import { draw, make, number } from "./dom.js";
 
-const HEIGHT = 230, LEFT = 46, RIGHT = 12, TOP = 12, BOTTOM = 34;
+const HEIGHT = 230, LEFT = 46, RIGHT = 12, TOP = 12, BOTTOM = 36;
 
 // series: [{name, points: [[x, y]], kind: "train" | "validation" | "all" | "score", colour}], colour from 0 to 9
 export function lineChart(figure, { title, series, yTitle, xTitle = "round", kept = null, xMax = 1 }) {
@@ -26,7 +26,6 @@ export function lineChart(figure, { title, series, yTitle, xTitle = "round", kep
   }
   picture.append(
     draw("text", { x: width - RIGHT, y: HEIGHT - 2, "text-anchor": "end" }, xTitle),
-    draw("text", { x: LEFT, y: HEIGHT - 2 }, yTitle),
   );
   if (kept !== null) {
     picture.append(
@@ -35,7 +34,7 @@ export function lineChart(figure, { title, series, yTitle, xTitle = "round", kep
     );
   }
   for (const one of shown) picture.append(...marks(one, x, y));
-  figure.replaceChildren(make("h3", {}, title), picture, legend(shown));
+  figure.replaceChildren(make("h3", {}, title, make("small", {}, yTitle)), picture, legend(shown));
 }
 
 function marks({ name, points, kind, colour }, x, y) {
@@ -84,4 +83,8 @@ function wholeTicks(highest, width) {
   return Array.from({ length: Math.floor(highest / step) + 1 }, (_, place) => place * step);
 }
 
-const trimmed = (value, step) => value.toFixed(Math.min(4, Math.max(0, Math.ceil(-Math.log10(step) + 0.01))));
+// As many digits as the step has, so that no two ticks read alike.
+function trimmed(value, step) {
+  const digits = [0, 1, 2, 3, 4].find((one) => Math.abs(step - Number(step.toFixed(one))) < step * 1e-6);
+  return value.toFixed(digits ?? 5);
+}

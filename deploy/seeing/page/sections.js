@@ -51,7 +51,8 @@ export function drawClock(run, passed) {
   const ended = run.silent_seconds === null;
   byId("elapsed").textContent = run.began ? duration(run.elapsed_seconds + (ended ? 0 : passed)) : "";
   const inRounds = ["blocks", "fuse"].includes(run.phase) && run.rounds;
-  byId("round-bar").hidden = !inRounds || ended;
+  byId("round").hidden = ended;
+  byId("round-bar").hidden = !inRounds;
   byId("round-bar").value = inRounds ? finishedRounds(run) / run.rounds : 0;
   const rest = run.rest_seconds === null ? "" : `; rounds for about ${duration(run.rest_seconds - passed)} more at most`;
   byId("round-text").textContent = ended ? "" : inRounds
@@ -78,7 +79,8 @@ function drawSites(run) {
   byId("sites-title").textContent = names(run.sites).length
     ? `Sites: ${run.sites_online} of ${names(run.sites).length} online` : "Sites";
   const heads = [{ text: "site" }, { text: "standing" }, ...held.map((text) => ({ text, n: true })),
-    { text: "last answer", n: true }, { text: "answers", n: true }, { text: "absences", n: true }, { text: "why" }];
+    { text: "last answer", n: true }, { text: "answers", n: true }, { text: "absences", n: true },
+    ...(anyReason(run) ? [{ text: "its last reason" }] : [])];
   table(byId("sites"), heads, names(run.sites).map((name) => siteRow(run, run.sites[name], held)));
 }
 
@@ -93,8 +95,10 @@ function siteRow(run, site, held) {
     make("td", { class: "n" }, site.last_answer ? clock(site.last_answer) : "–"),
     make("td", { class: "n" }, String(site.answers)),
     make("td", { class: "n" }, String(site.absences.length)),
-    make("td", { class: "why" }, reason));
+    ...(anyReason(run) ? [make("td", { class: "why" }, reason)] : []));
 }
+
+const anyReason = (run) => Object.values(run.sites).some((site) => site.absences.length);
 
 function drawCurves(run) {
   const blocks = Object.values(run.blocks), grid = byId("curves");
