@@ -74,7 +74,7 @@ def _headline(state: RunState, *, now: datetime) -> Text:
     if state.waiting:
         waited, limit = duration(seconds_since(state.asked_at, now=now)), state.limit_seconds
         bound = f" of at most {duration(limit)}" if limit else ""
-        text.append(f"\nwaiting for {', '.join(waited_for(state))} since {waited}{bound}", style="cyan")
+        text.append(f"\nwaiting for {', '.join(waited_for(state))}: {waited}{bound}", style="cyan")
     return text
 
 

@@ -26,13 +26,14 @@ def phase_name(phase: str) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Write `8 s`, `3 min 20 s`, `2 h 5 min`."""
+    """Write `8 s`, `3 min 20 s`, `15 min`, `2 h 5 min`."""
     whole = max(0, round(seconds))
     if whole < 60:
         return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+    large, small = (f"{whole // 60} min", f"{whole % 60} s")
+    if whole >= 3600:
+        large, small = (f"{whole // 3600} h", f"{whole % 3600 // 60} min")
+    return large if small.startswith("0 ") else f"{large} {small}"
 
 
 def sentence_of(event: told.AnyEvent) -> str:

@@ -77,7 +77,7 @@ def test_the_page_shows_phase_sites_and_who_is_waited_for(tab: Tab, address: str
 
     assert text(tab, "status") == "running"
     assert "training blocks, round 2 of 3" in text(tab, "round-text")
-    assert "Waiting for clinic-1, clinic-2, lab since" in text(tab, "waiting")
+    assert "Waiting for clinic-1, clinic-2, lab: " in text(tab, "waiting")
     assert tab.value("document.querySelector('.phases .going b').innerText") == "blocks"
     assert text(tab, "sites-title") == "Sites: 3 of 3 online"
     assert tab.value("document.querySelectorAll('#sites tbody tr').length") == 3
@@ -131,6 +131,17 @@ def test_the_clock_runs_while_nothing_is_written(tab: Tab, address: str) -> None
     before = text(tab, "waiting")
 
     tab.wait_for(f"document.getElementById('waiting').innerText !== {before!r}", seconds=30)
+
+
+def test_the_page_keeps_what_it_shows_when_its_width_changes(tab: Tab, address: str) -> None:
+    open_run(tab, address, "going")
+    wide = tab.value("document.querySelector('#curves svg').getBoundingClientRect().width")
+
+    tab.call("Emulation.setDeviceMetricsOverride", width=420, height=800, deviceScaleFactor=1, mobile=False)
+
+    tab.wait_for(f"document.querySelector('#curves svg').viewBox.baseVal.width < {wide - 50}")
+    assert tab.value("document.documentElement.scrollWidth <= window.innerWidth")
+    assert "waited for" in tab.value("document.querySelector('[data-since]').innerText")
 
 
 def test_a_line_that_was_changed_is_shown_with_its_number(tab: Tab, address: str, runs: Path) -> None:

@@ -24,7 +24,7 @@ def test_a_run_that_goes_on(tmp_path: Path) -> None:
     assert code == 0
     assert "training blocks, round 2 of 3" in said
     assert "3 of 3 sites online" in said
-    assert "waiting for clinic-1, clinic-2, lab since" in said
+    assert "waiting for clinic-1, clinic-2, lab: " in said
     assert "of at most 1 min 40 s" in said
     assert "more at most" in said
     assert "epsilon spent of 8" in said

@@ -80,7 +80,8 @@ function niceRange(values) {
 
 function wholeTicks(highest, width) {
   const step = Math.max(1, Math.ceil(highest / Math.max(2, Math.floor(width / 60))));
-  return Array.from({ length: Math.floor(highest / step) + 1 }, (_, place) => place * step);
+  const ticks = Array.from({ length: Math.floor(highest / step) + 1 }, (_, place) => place * step);
+  return [...ticks.filter((one) => highest - one >= step), highest];
 }
 
 // As many digits as the step has, so that no two ticks read alike.

@@ -69,7 +69,10 @@ byId("theme").addEventListener("change", (event) => {
 });
 byId("serious").addEventListener("change", () => run && drawEvents(run));
 byId("tail-box").addEventListener("toggle", () => { byId("tail").scrollTop = byId("tail").scrollHeight; });
-window.addEventListener("resize", () => run && drawAll(run) && tick());
+window.addEventListener("resize", () => {
+  if (run) drawAll(run);
+  tick();
+});
 
 showTheme(new URLSearchParams(location.search).get("theme") || localStorage.getItem("theme") || "");
 await lookForRuns();

@@ -24,8 +24,9 @@ export function table(element, heads, rows) {
 export function duration(seconds) {
   const whole = Math.max(0, Math.round(seconds));
   if (whole < 60) return `${whole} s`;
-  if (whole < 3600) return `${Math.floor(whole / 60)} min ${whole % 60} s`;
-  return `${Math.floor(whole / 3600)} h ${Math.floor((whole % 3600) / 60)} min`;
+  const [large, small, ...units] = whole < 3600
+    ? [Math.floor(whole / 60), whole % 60, "min", "s"] : [Math.floor(whole / 3600), Math.floor((whole % 3600) / 60), "h", "min"];
+  return small ? `${large} ${units[0]} ${small} ${units[1]}` : `${large} ${units[0]}`;
 }
 
 export const clock = (time) => new Date(time).toLocaleTimeString([], { hour12: false });

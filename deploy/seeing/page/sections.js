@@ -24,7 +24,7 @@ function drawHead(run) {
   byId("status").textContent = run.status_text;
   byId("status").className = `status ${run.status}`;
   byId("task").textContent = run.task;
-  byId("privacy-kind").textContent = run.privacy && `privacy ${run.privacy}`;
+  byId("privacy-kind").textContent = run.privacy && `privacy plan: ${run.privacy}`;
   byId("kind").textContent = run.status === "running" ? "live from the run log" : "from the run log";
   byId("outcome").textContent = [run.reason, run.recommendation].filter(Boolean).join(" ");
   byId("claim").textContent = run.claim;
@@ -59,7 +59,7 @@ export function drawClock(run, passed) {
     ? `${run.phase_text}, round ${run.round} of ${run.rounds}${rest}` : run.phase_text;
   const limit = run.limit_seconds ? ` of at most ${duration(run.limit_seconds)}` : "";
   byId("waiting").textContent = run.waiting.length
-    ? `Waiting for ${run.waiting.join(", ")} since ${duration(run.waited_seconds + passed)}${limit}` : "";
+    ? `Waiting for ${run.waiting.join(", ")}: ${duration(run.waited_seconds + passed)}${limit}` : "";
   if (run.status === "stalled") {
     byId("waiting").textContent = `Nothing was written for ${duration(run.silent_seconds + passed)}: `
       + "look whether the coordinator still runs.";
@@ -145,11 +145,8 @@ function drawNumbers(run) {
 
 function drawSubsets(run) {
   const place = byId("subsets");
-  if (!run.scores.length) {
-    const text = run.status === "running" ? "The sites score the finished models at the end." : "No scores were told.";
-    place.replaceChildren(make("p", { class: "note" }, text));
-    return;
-  }
+  byId("subsets-card").hidden = !run.scores.length;
+  byId("events-card").classList.toggle("half", run.scores.length > 0);
   const kinds = [["complete", "patients with every modality"], ["holding", "patients with at least these"]];
   place.replaceChildren(...kinds.flatMap(([patients, text]) => {
     const scores = run.scores.filter((one) => one.patients === patients);
