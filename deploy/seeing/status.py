@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deploy.seeing.clock import elapsed_seconds, expected_rest, seconds_since
-from deploy.seeing.run_state import BlockState, RunState, SiteState
+from deploy.seeing.run_state import BlockState, RunState
 from deploy.seeing.view import is_online, shown_status, waited_for
 from deploy.seeing.words import STATUS, duration, phase_name
 
@@ -79,23 +79,24 @@ def _headline(state: RunState, *, now: datetime) -> Text:
 
 
 def _sites(state: RunState, *, now: datetime) -> Table:
+    """Who is there, and how many training patients of each modality."""
     online = sum(is_online(site) for site in state.sites.values())
+    held = dict.fromkeys(
+        [*state.modalities, *(name for one in state.sites.values() for name in one.patients)]
+    )
     table = Table(title=f"{online} of {len(state.sites)} sites online", title_justify="left", box=None)
-    for name in ("site", "standing", "last answer", "answers", "absences"):
-        table.add_column(name, justify="right" if name in ("answers", "absences") else "left", no_wrap=True)
-    table.add_column("training patients")
+    for name in ("site", "standing", "last answer"):
+        table.add_column(name, no_wrap=True)
+    for name in (*held, "absences"):
+        table.add_column(Text(name), justify="right")
     for name, site in sorted(state.sites.items()):
-        table.add_row(Text(name), *_site_cells(site, ended=state.ended, now=now))
+        standing = Text(site.standing, style=STANDINGS[site.standing])
+        if site.waiting_since and not state.ended:
+            standing.append(f" {duration(seconds_since(site.waiting_since, now=now))}")
+        last = f"{site.last_answer:%H:%M:%S}" if site.last_answer else "none"
+        counts = [str(site.patients.get(modality, "-")) for modality in held]
+        table.add_row(Text(name), standing, last, *counts, str(len(site.absences)))
     return table
-
-
-def _site_cells(site: SiteState, *, ended: bool, now: datetime) -> list[RenderableType]:
-    standing = Text(site.standing, style=STANDINGS[site.standing])
-    if site.waiting_since and not ended:
-        standing.append(f" {duration(seconds_since(site.waiting_since, now=now))}")
-    held = ", ".join(f"{name} {count}" for name, count in site.patients.items())
-    last = f"{site.last_answer:%H:%M:%S}" if site.last_answer else "none"
-    return [standing, last, str(site.answers), str(len(site.absences)), Text(held)]
 
 
 def _refusals(state: RunState) -> Iterator[Text]:

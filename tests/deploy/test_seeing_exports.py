@@ -94,6 +94,7 @@ def test_files_of_another_run_are_not_mixed_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # MLflow's own, of its database
 def test_mlflow_reads_what_was_written(tmp_path: Path) -> None:
     tracking = pytest.importorskip("mlflow.tracking", reason="needs pip install -e '.[mlflow]'")
     write_log(tmp_path / "run", whole_run(status="failed"))

@@ -30,7 +30,7 @@ def read(written: bytes, cuts: list[int]) -> RunState:
     """Look at a diary as it grows to each of these lengths."""
     with tempfile.TemporaryDirectory() as name:
         reader = RunReader(Path(name))
-        reader.look()
+        state = reader.look()
         for cut in cuts:
             (Path(name) / "run.jsonl").write_bytes(written[:cut])
             state = reader.look()

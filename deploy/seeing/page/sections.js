@@ -181,12 +181,12 @@ function drawSpent(run) {
     return;
   }
   const element = make("table", {}), budget = run.epsilon ? ` of ${run.epsilon}` : "";
-  table(element, [{ text: "site" }, { text: "epsilon spent, over all runs" }, { text: "", n: true }, { text: "delta", n: true }], charged.map((site) => {
+  table(element, [{ text: "site" }, { text: "epsilon, over all runs" }, { text: `spent${budget}`, n: true }], charged.map((site) => {
     const share = run.epsilon ? Math.min(1, site.epsilon / run.epsilon) : 0;
     const full = make("div", share > 0.9 ? { class: "much" } : {});
     full.style.width = `${100 * share}%`;
     return make("tr", {}, make("th", { scope: "row" }, site.site), make("td", {}, make("div", { class: "bar" }, full)),
-      make("td", { class: "n" }, `${site.epsilon.toFixed(2)}${budget}`), make("td", { class: "n" }, site.delta.toExponential(0)));
+      make("td", { class: "n", title: `delta ${site.delta.toExponential(0)}` }, site.epsilon.toFixed(2)));
   }));
   byId("spent").replaceChildren(make("div", { class: "wide" }, element));
 }
