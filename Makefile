@@ -6,10 +6,13 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: demo test test-all check pictures install clean
+.PHONY: demo deploy-demo test test-all check pictures install clean
 
 demo: $(VENV)/installed  ## seven hospitals train, merge and fuse on real patients
 	$(RUN)python -m simulations run pbc --output runs/pbc --overwrite
+
+deploy-demo: $(VENV)/installed  ## a coordinator, nginx and five sites, each with keys and processes of its own
+	$(RUN)python -m deploy demo --overwrite
 
 test: $(VENV)/installed  ## the fast tests, on every core
 	$(RUN)python -m pytest -n auto -m "not slow"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import final
+from typing import Annotated, final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Context
@@ -26,6 +26,8 @@ from lego_core.split import Split, split_by_patient
 from lego_core.tasks import Classification, Task
 from lego_core.training import Device
 
+Gpu = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^(GPU|MIG)-[0-9A-Za-z-]+$")]
+
 
 @final
 class SiteFile(Component):
@@ -39,6 +41,8 @@ class SiteFile(Component):
             plans of other seeds and shares have the same patients trained on, as long as they ask for
             the same outcomes and the patients stay the same; without it, each deals the parts anew.
         device: Where to compute.
+        gpu: The one graphics card that `python -m deploy site start` lets the node see, by number or
+            UUID; all of them if not given.
         threads: How many processor threads to use.
         identity: Its key and its consortium, for the secure sum.
         secure_sum: What the site asks of a secure sum, beyond what the plan says.
@@ -50,6 +54,7 @@ class SiteFile(Component):
     split: Split | None = None
     split_seed: int | None = Field(default=None, ge=0)
     device: Device = "auto"
+    gpu: Gpu | None = None
     threads: int = Field(default=1, ge=1)
     identity: Identity | None = None
     secure_sum: SiteLimits = SiteLimits()

@@ -32,6 +32,7 @@ from lego_core.datasets import (
     write_tables,
 )
 from lego_core.errors import DataError, PlanError
+from lego_core.governance import Governance
 from lego_core.partition import deal
 from lego_core.plan import RunPlan
 from lego_core.records import Cohort, Part
@@ -162,8 +163,8 @@ def _write_roster(
     for governor in governors:
         signed = signed.signed_with(governor)
     signed.save(folder / "roster.json")
-    public = json.dumps([governor.public for governor in governors], indent=1)
-    (folder / "governance.json").write_text(public + "\n", encoding="utf-8")
+    public = tuple(governor.public for governor in governors)
+    (folder / "governance.json").write_bytes(Governance(keys=public, needed=len(public)).to_json())
 
 
 def outcome_columns(task: Task) -> OutcomeColumns:

@@ -167,3 +167,21 @@ class Finished(AbstractEvent):
     event: Literal["finished"]
     status: str
     reason: str = ""
+
+
+@final
+class CheckpointDamaged(AbstractEvent):
+    """A checkpoint does not hold; an earlier one is taken."""
+
+    event: Literal["checkpoint-damaged"]
+    checkpoint: str
+    reason: str = ""
+
+
+@final
+class Resumed(AbstractEvent):
+    """The run broke off and goes on from a checkpoint; so many lines before this one are done again."""
+
+    event: Literal["resumed"]
+    checkpoint: str
+    lines_done_again: int = 0

@@ -138,3 +138,14 @@ class Shortened(AbstractEvent):
     round: int
     modality: str
     sites: int
+
+
+@final
+class OpeningAsked(AbstractEvent):
+    """These sites are asked to open a secure sum."""
+
+    event: Literal["opening-asked"]
+    phase: str
+    round: int
+    sum: str
+    sites: Names

@@ -82,6 +82,8 @@ def _after_event(state: RunState, event: told.AnyEvent) -> RunState:
             return with_site(state, event.site, epsilon=event.epsilon, delta=event.delta, charges=charges)
         case told.Merged():
             return _changed(_in_phase(state, "merge", event.time), merge_weights=event.weights)
+        case told.Resumed():
+            return _resumed(state)
         case told.Evaluated():
             fields = ("metric", "best_block", "scores", "withheld")
             return _changed(state, **{name: getattr(event, name) for name in fields})
@@ -169,6 +171,14 @@ def _round_ended(state: RunState, event: told.RoundFinished) -> RunState:
         for span in state.round_spans
     )
     return _changed(state, round_spans=spans, waiting=(), asked_at=None, limit_seconds=None)
+
+
+def _resumed(state: RunState) -> RunState:
+    """Nobody who was waited for when the run broke off is waited for any more."""
+    waited = [name for name, site in state.sites.items() if site.standing == "waited for"]
+    for name in waited:
+        state = with_site(state, name, standing="absent", waiting_since=None)
+    return _changed(state, waiting=(), asked_at=None, limit_seconds=None)
 
 
 def _ended(state: RunState, event: told.Finished) -> RunState:

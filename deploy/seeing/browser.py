@@ -132,7 +132,7 @@ class Browser:
         ]
         options += ["--disable-background-networking", "--disable-component-update", "--hide-scrollbars"]
         options += ["--remote-debugging-port=0", f"--user-data-dir={self._profile}", "about:blank"]
-        self._process = subprocess.Popen(  # noqa: S603 - the browser that was found
+        self._process = subprocess.Popen(
             [self._command, *options],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
+from deploy._terminal import plain_errors
 from deploy.seeing.mlflow import MlflowRun, without_credentials
 from deploy.seeing.prometheus import metrics_text
 from deploy.seeing.run_reader import RunReader, find_runs, latest_run
@@ -19,7 +20,6 @@ from deploy.seeing.status import exit_code, status_of
 from deploy.seeing.tensorboard import TensorBoardFiles
 from deploy.seeing.view import view_of
 from deploy.seeing.web import make_dashboard
-from lego_core._plain_errors import plain_errors
 
 app = typer.Typer(
     help="See what a run is doing, or did, from its run log alone.",

@@ -12,12 +12,14 @@ from deploy.seeing._event import AbstractEvent
 from deploy.seeing._events_of_runs import (
     Agreed,
     BlockFinished,
+    CheckpointDamaged,
     Evaluated,
     Finished,
     Merged,
     NobodyJudges,
     PhaseStarted,
     Recommended,
+    Resumed,
     RoundFinished,
     RoundStarted,
     RunStarted,
@@ -31,6 +33,7 @@ from deploy.seeing._events_of_sites import (
     BudgetSpent,
     Heard,
     OfferMade,
+    OpeningAsked,
     PrivacySpent,
     Shortened,
     SiteLeftOut,
@@ -41,8 +44,9 @@ from deploy.seeing._events_of_sites import (
 
 AnyEvent = Annotated[
     RunStarted | PhaseStarted | Asked | Heard | Waiting | OfferMade | SiteLeftOut | Agreed | NobodyJudges
-    | RoundStarted | Answered | PrivacySpent | SumOpened | SumDiffersByOne | ScoresPutAside | Shortened
-    | BudgetSpent | TakenBack | RoundFinished | BlockFinished | Merged | Evaluated | Recommended | Finished,
+    | RoundStarted | Answered | PrivacySpent | OpeningAsked | SumOpened | SumDiffersByOne | ScoresPutAside | Shortened
+    | BudgetSpent | TakenBack | RoundFinished | BlockFinished | Merged | Evaluated | Recommended | CheckpointDamaged | Resumed
+    | Finished,
     Field(discriminator="event"),
 ]  # fmt: skip
 KINDS: dict[str, type[AbstractEvent]] = {
@@ -58,15 +62,18 @@ __all__ = [
     "Asked",
     "BlockFinished",
     "BudgetSpent",
+    "CheckpointDamaged",
     "Evaluated",
     "Finished",
     "Heard",
     "Merged",
     "NobodyJudges",
     "OfferMade",
+    "OpeningAsked",
     "PhaseStarted",
     "PrivacySpent",
     "Recommended",
+    "Resumed",
     "RoundFinished",
     "RoundStarted",
     "RunStarted",

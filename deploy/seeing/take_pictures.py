@@ -13,9 +13,9 @@ from typing import Annotated
 import typer
 from PIL import Image
 
+from deploy._terminal import plain_errors
 from deploy.seeing.browser import Browser, Tab, find_browser
 from deploy.seeing.run_reader import RunReader
-from lego_core._plain_errors import plain_errors
 from lego_core.errors import RunError
 
 RUN_SECONDS = 1200.0
@@ -79,7 +79,7 @@ def _wait_until(reader: RunReader, *, round_number: int | None) -> None:
 @contextmanager
 def _running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A command of this project, until the `with` block ends."""
-    process = subprocess.Popen(  # noqa: S603 - our own commands
+    process = subprocess.Popen(
         [sys.executable, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
     )
     try:

@@ -82,6 +82,10 @@ def sentence_of(event: told.AnyEvent) -> str:
             return f"{len(event.sites)} sites have scored the models."
         case told.Recommended():
             return event.sentence
+        case told.CheckpointDamaged():
+            return f"Checkpoint '{event.checkpoint}' does not hold: {event.reason}"
+        case told.Resumed():
+            return f"The run broke off, and goes on from checkpoint '{event.checkpoint}'."
         case told.Finished():
             return f"The run is over: {STATUS.get(event.status, event.status)}. {event.reason}".strip()
     return ""
@@ -91,7 +95,8 @@ def is_serious(event: told.AnyEvent) -> bool:
     """Whether somebody should look at it."""
     alarming = told.SiteLeftOut | told.BudgetSpent | told.TakenBack | told.ScoresPutAside
     failed = isinstance(event, told.Finished) and event.status == "failed"
-    return failed or isinstance(event, alarming | told.SumDiffersByOne)
+    broken = told.SumDiffersByOne | told.CheckpointDamaged | told.Resumed
+    return failed or isinstance(event, alarming | broken)
 
 
 def _loss(loss: float | None) -> str:

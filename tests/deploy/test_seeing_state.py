@@ -242,6 +242,16 @@ def test_a_run_that_goes_on_after_its_end_is_running_again(tmp_path: Path) -> No
     assert (state.status, state.reason, state.phase) == ("running", "", "blocks")
 
 
+def test_a_run_that_is_resumed_waits_for_nobody_from_before(tmp_path: Path) -> None:
+    resumed = {"checkpoint": "blocks-round-001", "when": "", "lines_done_again": 2, "torn_bytes": 0}
+
+    state = state_of(tmp_path, [*begun(), *one_round(1), *asked_of_round(2), ("resumed", resumed)])
+
+    assert (state.waiting, state.status) == ((), "running")
+    assert "waited for" not in {site.standing for site in state.sites.values()}
+    assert "goes on from checkpoint 'blocks-round-001'" in state.told[-1].sentence
+
+
 def test_a_round_that_is_done_again_has_one_point(tmp_path: Path) -> None:
     block = state_of(tmp_path, [*begun(), *one_round(1), *one_round(2), *one_round(2)]).blocks["clinical"]
 

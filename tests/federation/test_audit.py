@@ -17,9 +17,9 @@ from lego_core.cli import app as fedlego
 from lego_core.errors import LogError
 from lego_core.letters import Letter
 from lego_core.protocol import AskOffer, Offer, Refusal, Update
+from lego_core.report.progress import Diary
 from simulations.in_process import FIRST_NODE_ID, RUN_ID, SERVER_NODE_ID, InProcessGrid
 from simulations.make_sites import make_sites
-from simulations.progress import Diary
 
 ROOT = Path(__file__).parents[2]
 HOSPITALS = patients_of(group("clinic", "clinical", share=2), group("lab", "blood"), patients=90)
