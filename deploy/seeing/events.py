@@ -44,9 +44,9 @@ from deploy.seeing._events_of_sites import (
 
 AnyEvent = Annotated[
     RunStarted | PhaseStarted | Asked | Heard | Waiting | OfferMade | SiteLeftOut | Agreed | NobodyJudges
-    | RoundStarted | Answered | PrivacySpent | OpeningAsked | SumOpened | SumDiffersByOne | ScoresPutAside | Shortened
-    | BudgetSpent | TakenBack | RoundFinished | BlockFinished | Merged | Evaluated | Recommended | CheckpointDamaged | Resumed
-    | Finished,
+    | RoundStarted | Answered | PrivacySpent | OpeningAsked | SumOpened | SumDiffersByOne | ScoresPutAside
+    | Shortened | BudgetSpent | TakenBack | RoundFinished | BlockFinished | Merged | Evaluated | Recommended
+    | CheckpointDamaged | Resumed | Finished,
     Field(discriminator="event"),
 ]  # fmt: skip
 KINDS: dict[str, type[AbstractEvent]] = {
