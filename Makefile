@@ -6,7 +6,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: demo deploy-demo test test-all check pictures install clean
+.PHONY: demo deploy-demo test test-all check pictures install lock clean
 
 demo: $(VENV)/installed  ## seven hospitals train, merge and fuse on real patients
 	$(RUN)python -m simulations run pbc --output runs/pbc --overwrite
@@ -36,8 +36,16 @@ install: $(VENV)/installed
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(RUN)pip install --quiet --disable-pip-version-check -c constraints.txt torch
-	$(RUN)pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[simulation,dev]"
+	$(RUN)pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[simulation,dev,targets]"
 	touch $@
+
+# The image's packages with their hashes; those of torch's CUDA build apart, for whoever has no graphics card.
+lock: $(VENV)/installed  ## deploy/image/*.lock, from pyproject.toml and constraints.txt
+	$(RUN)uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --generate-hashes \
+		--only-binary :all: --python-version 3.11 --python-platform x86_64-manylinux_2_28 \
+		--extra federation --constraints constraints.txt pyproject.toml \
+		| awk -v folder=deploy/image/ '/^[a-z]/ { file = folder \
+			(/^(torch==|triton==|nvidia-|cuda-)/ ? "torch-cuda.lock" : "requirements.lock") } { print > file }'
 
 clean:
 	rm -rf $(VENV) runs

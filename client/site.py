@@ -3,7 +3,7 @@
 import hashlib
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from client.identity import Identity
 from client.rules import SiteRules
+from client.unchanged import RunPins
 from lego_core.component import Component, explain
 from lego_core.datasets import Dataset
 from lego_core.errors import DataError, LegoError, PrivacyError, SiteRefusal
@@ -22,6 +23,7 @@ from lego_core.partition import deal
 from lego_core.plan import RunPlan, find_plan
 from lego_core.privacy.fsa1.limits import SiteLimits
 from lego_core.records import Cohort
+from lego_core.run_sums import run_name
 from lego_core.split import Split, split_by_patient
 from lego_core.tasks import Classification, Task
 from lego_core.training import Device
@@ -109,7 +111,8 @@ class Site:
         Raises:
             DataError: If the site file cannot be read.
             SiteRefusal: If the server tries to choose a path on a hospital's disk, the site's rules
-                are against the plan, or there are more nodes than the plan has hospitals.
+                are against the plan, the plan is another than earlier in this run, or there are more
+                nodes than the plan has hospitals.
         """
         plan = plan_of(context)
         if not is_hospital(context) and not context.run_config["sites-dir"]:
@@ -118,8 +121,23 @@ class Site:
         file = read_site_file(path)
         if is_hospital(context):
             file.rules.check_stated()
-        file.rules.check_plan(plan, sha256=hashlib.sha256(plan_file(context).read_bytes()).hexdigest())
-        return cls(file, plan, path.parent, load=lambda: file.rules.restrict(_load(file, plan, path.parent)))
+        sha256 = hashlib.sha256(plan_file(context).read_bytes()).hexdigest()
+        file.rules.check_plan(plan, sha256=sha256)
+        pins = RunPins(path.parent, run=run_name(plan.name, context.run_id))
+        pins.check_plan(sha256)
+        site = cls.opened(file, plan, path.parent)
+        return replace(site, load=lambda: pins.checked(site.load()))
+
+    @classmethod
+    def opened(cls, file: SiteFile, plan: RunPlan, folder: Path) -> "Site":
+        """The site that a file describes, outside of any run.
+
+        Args:
+            file: What `site.toml` says.
+            plan: The plan.
+            folder: Where the file lies.
+        """
+        return cls(file, plan, folder, load=lambda: file.rules.restrict(_load(file, plan, folder)))
 
     @cached_property
     def cohort(self) -> Cohort:
@@ -127,6 +145,7 @@ class Site:
 
         Raises:
             DataError: If the data cannot be read.
+            SiteRefusal: If they are others than earlier in this run.
         """
         return self.load()
 

@@ -13,6 +13,7 @@ from deploy._terminal import plain_errors, say, today
 from deploy.approval import approve as approve_request
 from deploy.approval import check_request
 from deploy.cli_programs import programs
+from deploy.cli_targets import targets
 from deploy.coordinator import Coordinator, what_is_missing
 from deploy.departure import remove_site
 from deploy.expiry import warnings_before_expiry
@@ -20,6 +21,7 @@ from deploy.flower_commands import list_command, unregister_command
 from deploy.founding import found_federation
 from deploy.joining import join_federation
 from deploy.kit import make_kit
+from deploy.preflight.cli import app as before_a_run
 from deploy.renewal import renew as renew_all
 from deploy.request import read_request
 
@@ -30,6 +32,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they show the values of variables, and keys are values
 )
 app.add_typer(programs)
+app.add_typer(before_a_run)
+app.add_typer(targets)
 
 Folder = Annotated[Path, typer.Argument(help="The coordinator's folder.", resolve_path=True)]
 Site = Annotated[str, typer.Argument(help="Name of the site.")]

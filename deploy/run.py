@@ -16,6 +16,7 @@ from deploy.coordinator import ROSTER, Coordinator
 from deploy.flower_cli import FlowerCli
 from lego_core.errors import RunError
 from lego_core.manifest import read_manifest
+from lego_core.plan import RunPlan
 from lego_core.report import result_table, summary_lines
 from lego_core.report.progress import LOOK_SECONDS, Watch
 from lego_core.run_report import RunReport
@@ -49,8 +50,10 @@ def hand_over(coordinator: Coordinator, plan: str, *, output: Path, app: Path = 
         app: The checkout whose code runs.
 
     Raises:
+        PlanError: If there is no such plan.
         RunError: If something is there already, or Flower does not take the run.
     """
+    RunPlan.shipped(plan)  # a name that is wrong is told here, and not by every site
     if output.exists() and any(output.iterdir()):
         raise RunError(
             f"There is something at '{output.name}' already, and a run writes over nothing. Name another "

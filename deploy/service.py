@@ -1,6 +1,7 @@
 """One program of the coordinator: started, watched, and stopped, with all that it started, by process id."""
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -16,6 +17,7 @@ from lego_core.errors import RunError
 PATIENCE_SECONDS = 10.0
 PAUSE_SECONDS = 0.05
 LAST_WORDS = 2_000
+COLOURS = re.compile(r"\x1b\[[0-9;]*m")
 
 
 def program(name: str) -> str:
@@ -147,6 +149,11 @@ class Service:
     def last_words(self) -> str:
         """The end of its log."""
         return self.log.read_text(encoding="utf-8", errors="replace")[-LAST_WORDS:]
+
+    def last_lines(self, number: int = 4) -> list[str]:
+        """The last lines of its log that say anything, without colours."""
+        plain = COLOURS.sub("", self.last_words()).splitlines()
+        return [line.strip() for line in plain if line.strip()][-number:]
 
     def stop(self) -> None:
         """Ask it to end, then what it left behind, then end what does not listen."""

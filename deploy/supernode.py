@@ -129,13 +129,13 @@ def supernode_of(settings: SuperNodeSettings) -> Service:
     return Service("supernode", command, environment=environment, folder=settings.folder, runs_in=ROOT)
 
 
-def keep_running(node: Service, *, waits: Callable[[float], bool], say: Callable[[str], None]) -> None:
+def keep_running(node: Service, *, waits: Callable[[float], bool], say: Callable[..., None]) -> None:
     """Start a SuperNode, and start it again whenever it ends, until told to stop.
 
     Args:
         node: The SuperNode.
         waits: Waits for so many seconds at most, and says whether to stop.
-        say: Is told what happens.
+        say: Is told what happens, in lines.
     """
     node.start()
     while not waits(LOOK_SECONDS):
@@ -143,7 +143,8 @@ def keep_running(node: Service, *, waits: Callable[[float], bool], say: Callable
             continue
         say(
             f"The SuperNode has ended. It comes back in {RETURN_SECONDS:g} seconds: sooner, the coordinator "
-            f"would not take it. Its last words are in {node.log}."
+            f"would not take it. Its last words, from {node.log}:",
+            *(f"  {line}" for line in node.last_lines()),
         )
         if waits(RETURN_SECONDS):
             return

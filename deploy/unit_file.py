@@ -1,58 +1,14 @@
-"""The systemd unit of a site's SuperNode: it connects outwards, and comes back by itself."""
+"""The unit of a site's SuperNode in its kit: checkout and virtual environment lie in the site's folder."""
 
-import re
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from deploy.errors import DeployError
 from deploy.federation import Federation
+from deploy.targets.inputs import PLAIN_PATH
+from deploy.targets.processes import supernode_process
+from deploy.targets.units import unit
 
 UNIT = "lego-supernode.service"
-PLAIN_PATH = re.compile(r"(/[A-Za-z0-9_.-]+)+")
-
-# `site start` brings the SuperNode back when it ends. If it is killed itself, Flower refuses the key for up
-# to 60 seconds: hence RestartSec, and no limit of starts.
-TEXT = """\
-[Unit]
-Description=SuperNode of site {site} in federation {federation}
-Wants=network-online.target
-After=network-online.target
-StartLimitIntervalSec=0
-
-[Service]
-User=lego
-WorkingDirectory={home}/lego-federation
-Environment=PATH={home}/venv/bin:/usr/bin:/bin
-ExecStart={home}/venv/bin/python -m deploy site start {home} --runtime-port {runtime_port}
-Restart=always
-RestartSec=75
-KillSignal=SIGTERM
-TimeoutStopSec=60
-
-UMask=0077
-NoNewPrivileges=yes
-CapabilityBoundingSet=
-AmbientCapabilities=
-ProtectSystem=strict
-ReadWritePaths={home}
-PrivateTmp=yes
-ProtectProc=invisible
-ProtectClock=yes
-ProtectHostname=yes
-ProtectKernelLogs=yes
-ProtectKernelModules=yes
-ProtectKernelTunables=yes
-ProtectControlGroups=yes
-RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX
-RestrictNamespaces=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-LockPersonality=yes
-SystemCallArchitectures=native
-SystemCallFilter=@system-service
-
-[Install]
-WantedBy=multi-user.target
-"""
 
 
 def unit_file(federation: Federation, *, site: str, home: PurePosixPath, runtime_port: int) -> str:
@@ -73,9 +29,14 @@ def unit_file(federation: Federation, *, site: str, home: PurePosixPath, runtime
             f"The site's folder is '{home}', and systemd and Flower would read that otherwise. Give an "
             "absolute path of letters, digits, '_', '-', '.' and '/', as in '/srv/lego/north'."
         )
-    return TEXT.format(
-        site=site,
-        federation=federation.name,
-        home=home,
-        runtime_port=runtime_port,
+    folder = Path(home)
+    checkout, environment = folder / "lego-federation", folder / "venv"
+    reads = (checkout, environment, folder / "approved")
+    return unit(
+        supernode_process(folder, reads=reads, gpu="any", runtime_port=runtime_port),
+        title=f"site {site} in federation {federation.name}",
+        programs=environment / "bin",
+        checkout=checkout,
+        gpu="any",
+        loopback_alone=False,
     )

@@ -91,6 +91,20 @@ def make_sites(
     say(f"Reading dataset '{plan.simulation.data.kind}'")
     cohort = load_dataset(plan.simulation, data=data)
     dealt = deal(cohort, plan.simulation, task=plan.task, split=plan.split, seed=plan.seed)
+    return write_sites(plan, dealt, folder, say=say)
+
+
+def write_sites(
+    plan: RunPlan, dealt: Mapping[str, Cohort], folder: Path, *, say: Callable[[str], None] = lambda _: None
+) -> list[MadeSite]:
+    """Write the folders of hospitals whose patients are known: each gets a key, and all are on a roster.
+
+    Args:
+        plan: What is to be run.
+        dealt: The patients of every hospital, by its name, each in one part of the split.
+        folder: Where to; new or empty.
+        say: Is told what is being done.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     made: list[MadeSite] = []
     governors = [SigningKey.make() for _ in range(GOVERNORS)]  # nobody keeps them: the roster stays as it is

@@ -17,9 +17,14 @@ START_SECONDS = 20.0
 PAUSE_SECONDS = 0.05
 
 
+def nginx_arguments(folder: Path) -> list[str]:
+    """What nginx is told: to run in this folder, with the nginx.conf there, in the foreground."""
+    return ["-p", str(folder), "-e", "error.log", "-c", "nginx.conf", "-g", "daemon off;"]
+
+
 def nginx_command(folder: Path) -> list[str]:
-    """How nginx is started: in this folder, with the nginx.conf there, in the foreground."""
-    return [program("nginx"), "-p", str(folder), "-e", "error.log", "-c", "nginx.conf", "-g", "daemon off;"]
+    """How nginx is started."""
+    return [program("nginx"), *nginx_arguments(folder)]
 
 
 def check_with_nginx(folder: Path) -> None:

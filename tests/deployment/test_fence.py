@@ -6,6 +6,7 @@ import re
 import shutil
 import socket
 import ssl
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -352,11 +353,21 @@ def test_the_log_knows_paths_but_no_queries(ca: Authority, fenced: tuple[Fence, 
     ask(ca, settings.port, "/v1/fleet/who?token=secret")
     ask(ca, settings.port, "/v1/control/who?token=secret")
 
-    log = (folder / "access.log").read_text()
+    log = written(folder / "access.log", lines=["/v1/fleet/who", "/v1/control/who"])
 
     assert 'POST "/v1/fleet/who" 200' in log
     assert 'POST "/v1/control/who" 403' in log
     assert "secret" not in log
+
+
+def written(log: Path, *, lines: list[str], within: float = 20.0) -> str:
+    """The log once it has these; nginx writes a line after it has answered."""
+    deadline = time.monotonic() + within
+    while True:
+        text = log.read_text()
+        if all(line in text for line in lines) or time.monotonic() > deadline:
+            return text
+        time.sleep(0.05)
 
 
 @needs_nginx

@@ -14,6 +14,7 @@ import psutil
 import pytest
 from provisioning import done
 from stage import processes_of
+from test_provision_document import SHOWN
 
 from deploy.code_bundle import ROOT
 from deploy.demo import Institutions, make_institutions
@@ -106,12 +107,23 @@ def test_the_day(made: Institutions) -> None:
         assert coordinator.ends_within(60)
         assert "Told to stop" in coordinator.last_words()
 
+        for command, log in {"coordinator start": coordinator, "site start": site, "run": run}.items():
+            [shown] = [printed for words, printed in SHOWN if words.startswith(command)]
+            assert set(masked(shown)) <= set(masked(log.log.read_text())), command
+
+
+def masked(said: str) -> list[str]:
+    """Lines without what differs from place to place: names, folders, addresses, numbers, hashes."""
+    said = re.sub(r"/[\w./-]+[\w/]", "FOLDER", said)
+    said = re.sub(r"'[\w-]+'", "SITE", said)
+    said = re.sub(r"[\w.]+:\d+", "ADDRESS", said)
+    said = re.sub(r"\b([0-9a-f]{64}|\d+)\b", "NUMBER", said)
+    return said.rstrip().splitlines()
+
 
 def node_of(home: Path) -> int:
     """The process of a site's SuperNode."""
-    [pid] = [
-        process.pid
-        for process in psutil.process_iter()
-        if ["-m", "deploy.pinned_supernode", str(home)] == process.cmdline()[1:4]
-    ]
+    words = ["-m", "deploy.pinned_supernode", str(home)]
+    listed = psutil.process_iter(["pid", "cmdline"])
+    [pid] = [one.info["pid"] for one in listed if (one.info["cmdline"] or [])[1:4] == words]
     return pid

@@ -1,5 +1,6 @@
 """How a site's SuperNode is started, what it sees, and when it comes back; nothing of Flower's runs here."""
 
+import shutil
 import sys
 from pathlib import Path
 
@@ -20,9 +21,10 @@ from deploy.supernode import (
 from lego_core.errors import LegoError
 
 
-@pytest.fixture
-def north(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def ready(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A site that has put its kit in place, and approved code."""
+    tmp_path = tmp_path_factory.mktemp("ready")
     coordinator = found(tmp_path / "liver")
     home = member(coordinator, tmp_path / "north", site="north")
     done("kit", coordinator, "north", "--output", tmp_path / "kit")
@@ -31,6 +33,12 @@ def north(tmp_path: Path) -> Path:
     done("bundle", "--output", tmp_path / "lego.fab")
     done("approve-bundle", home, tmp_path / "lego.fab", "--yes")
     return home
+
+
+@pytest.fixture
+def north(ready: Path, tmp_path: Path) -> Path:
+    """The same site, for one test to damage."""
+    return Path(shutil.copytree(ready, tmp_path / "north"))
 
 
 def settings(folder: Path, **more: object) -> SuperNodeSettings:
@@ -133,19 +141,21 @@ def python(folder: Path, script: str) -> Service:
 
 
 def test_a_node_that_ends_comes_back_when_flower_takes_its_key_again(tmp_path: Path) -> None:
-    node, waited, said = python(tmp_path, "raise SystemExit(1)"), [], []
+    script = "print('\x1b[91mFailed to activate\x1b[0m\\n\\n'); raise SystemExit(1)"
+    node, waited, said = python(tmp_path, script), [], []
 
     def waits(seconds: float) -> bool:
         waited.append(seconds)
         assert node.ends_within(30)
         return waited.count(RETURN_SECONDS) == 3
 
-    keep_running(node, waits=waits, say=said.append)
+    keep_running(node, waits=waits, say=lambda *lines: said.extend(lines))
     node.stop()
 
     assert RETURN_SECONDS > 60
     assert len([line for line in said if "The SuperNode has ended" in line]) == 3
     assert said.count("The SuperNode is back.") == 2
+    assert "  Failed to activate" in said
 
 
 def test_a_node_that_runs_is_left_alone_until_it_is_told_to_stop(tmp_path: Path) -> None:

@@ -167,6 +167,8 @@ def test_an_answer_that_cannot_be_written_down_does_not_leave(sites):
 
 @pytest.mark.parametrize(("room", "kind"), [(1_000_000, Offer.kind), (300, Refusal.kind), (0, Refusal.kind)])
 def test_a_full_disk_under_the_log_keeps_the_answer_in(sites, room, kind):
+    ask_for_offer(sites)  # what the run began with is noted, while there is room
+    audit(sites).unlink()
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", ASK_WITH_LITTLE_ROOM, str(sites), str(room)],
         cwd=ROOT, capture_output=True, text=True, check=False,

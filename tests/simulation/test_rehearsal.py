@@ -84,6 +84,26 @@ def test_overwriting_spares_files_that_no_rehearsal_has_written(tmp_path: Path) 
     assert (tmp_path / "thesis.tex").exists()
 
 
+def test_where_no_rehearsal_was_none_is_resumed(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["run", "pbc", "--output", str(tmp_path), "--resume"])
+
+    assert done.exit_code == 2
+    assert "There is no rehearsal to resume" in " ".join(done.stderr.split())
+    assert "it has no 'sites/plan.toml'. Name its folder with --output" in " ".join(done.stderr.split())
+
+
+def test_progress_of_a_resumed_run_goes_on() -> None:
+    state = RunState()
+    state.take({"event": "offer", "site": "clinic", "modalities": {"clinical": 10}})
+    state.take({"event": "finished", "status": "failed", "reason": "The power went off."})
+
+    said = state.take({"event": "resumed", "checkpoint": "0003-blocks-round-001"})
+
+    assert said == "the run goes on from checkpoint 0003-blocks-round-001"
+    assert not state.ended
+    assert (state.reason, state.sites) == ("", 0)
+
+
 def test_what_is_on_the_disk_is_named(tmp_path: Path) -> None:
     (tmp_path / "run.jsonl").touch()
 
