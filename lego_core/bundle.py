@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -28,6 +28,7 @@ from lego_core.manifest import (
     Manifest,
     Provenance,
     checked_file,
+    hash_of_manifest,
     manifest_bytes,
     read_manifest,
     versions,
@@ -54,6 +55,8 @@ class ModelBundle:
         agreement: Features of every modality, and the task with its time bins and base rates.
         report: What came of it.
         provenance: What the records of the run must still hold.
+        sha256: Hash of the manifest it was loaded with, which names the hash of every file; empty
+            until then.
     """
 
     models: ModelSet
@@ -61,6 +64,7 @@ class ModelBundle:
     agreement: Agreement
     report: RunReport
     provenance: Provenance | None = None
+    sha256: str = field(default="", compare=False)
 
     @property
     def model(self) -> LegoMerge | LegoFuse:
@@ -141,7 +145,14 @@ class ModelBundle:
         )
         models.load_state_dict(load(contents[WEIGHTS]))
         report = RunReport.model_validate_json(contents[REPORT])
-        return cls(models.eval(), manifest.plan, manifest.agreement, report, manifest.provenance)
+        return cls(
+            models.eval(),
+            manifest.plan,
+            manifest.agreement,
+            report,
+            manifest.provenance,
+            sha256=hash_of_manifest(folder),
+        )
 
 
 def hash_of_state(state: Mapping[str, Tensor]) -> str:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from lego_core._key_commands import keys, roster
 from lego_core._plain_errors import plain_errors
+from lego_core._predict_command import predict
 from lego_core.bundle import ModelBundle
 from lego_core.chained_log import verify_log
 from lego_core.manifest import read_manifest, sign_bundle, signers_of
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(keys, name="keys")
 app.add_typer(roster, name="roster")
+app.command()(predict)
 
 Bundle = Annotated[Path, typer.Argument(help="Folder of the bundle.")]
 

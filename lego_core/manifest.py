@@ -102,6 +102,15 @@ def read_manifest(folder: Path, *, trusted_keys: Collection[str] = ()) -> Manife
     return _parse_manifest(folder, raw)
 
 
+def hash_of_manifest(folder: Path) -> str:
+    """SHA-256 of the manifest as it lies on the disk: the name of a bundle, down to the last byte.
+
+    Raises:
+        BundleError: If there is none.
+    """
+    return hashlib.sha256(_read_bytes(folder)).hexdigest()
+
+
 def _read_bytes(folder: Path) -> bytes:
     try:
         return (folder / MANIFEST).read_bytes()
