@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lego_core._export_command import export
 from lego_core._key_commands import keys, roster
 from lego_core._plain_errors import plain_errors
 from lego_core._predict_command import predict
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.add_typer(keys, name="keys")
 app.add_typer(roster, name="roster")
 app.command()(predict)
+app.command()(export)
 
 Bundle = Annotated[Path, typer.Argument(help="Folder of the bundle.")]
 
