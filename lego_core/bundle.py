@@ -25,6 +25,7 @@ from lego_core.evaluation import ModelSet
 from lego_core.fuse import LegoFuse
 from lego_core.manifest import (
     MANIFEST,
+    MadeFrom,
     Manifest,
     Provenance,
     checked_file,
@@ -55,6 +56,7 @@ class ModelBundle:
         agreement: Features of every modality, and the task with its time bins and base rates.
         report: What came of it.
         provenance: What the records of the run must still hold.
+        made_from: Which other bundle it was made from; absent if a run made it.
         sha256: Hash of the manifest it was loaded with, which names the hash of every file; empty
             until then.
     """
@@ -64,6 +66,7 @@ class ModelBundle:
     agreement: Agreement
     report: RunReport
     provenance: Provenance | None = None
+    made_from: MadeFrom | None = None
     sha256: str = field(default="", compare=False)
 
     @property
@@ -112,6 +115,7 @@ class ModelBundle:
             files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
             versions=versions(),
             provenance=self.provenance,
+            made_from=self.made_from,
         )
         files[MANIFEST] = manifest_bytes(manifest)
         if key is not None:
@@ -151,6 +155,7 @@ class ModelBundle:
             manifest.agreement,
             report,
             manifest.provenance,
+            manifest.made_from,
             sha256=hash_of_manifest(folder),
         )
 
