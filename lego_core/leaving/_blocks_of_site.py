@@ -28,8 +28,8 @@ def blocks_of_site(bundle: ModelBundle, site: str) -> tuple[str, ...]:
         together = "; ".join(f"block '{name}' with {', '.join(others)}" for name, others in shared.items())
         raise BundleError(
             f"Site '{site}' trained {together}. What it taught is in the weights, and nothing that is done "
-            "to finished weights takes it out: only a new run without the site does. Run the plan again without "
-            "it, or leave the whole block out (--block)."
+            "to finished weights takes it out: only a new run without the site does. Run the plan again "
+            "without it, or leave the whole block out (--block)."
         )
     return own
 

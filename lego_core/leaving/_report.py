@@ -1,11 +1,14 @@
 """What of a run's report still holds without some blocks."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from typing import TypeVar
 
 from lego_core.bundle import ModelBundle
 from lego_core.evaluation import EvaluationReport, PooledScore
 from lego_core.recommendation import Recommendation
 from lego_core.run_report import RunReport
+
+Number = TypeVar("Number", int, float)
 
 
 def report_without(bundle: ModelBundle, *, rest: Sequence[str], names: Sequence[str]) -> RunReport:
@@ -86,12 +89,12 @@ def _recommendation(old: Recommendation | None, rest: Sequence[str]) -> Recommen
         return Recommendation(method="block", modality=rest[0], sentence=said)
     if old and old.method == "block" and old.modality in rest:
         said = (
-            f"Recommended: the block {old.modality}, as by the run. Nobody has weighed the new merge against it "
-            "on validation patients."
+            f"Recommended: the block {old.modality}, as by the run. Nobody has weighed the new merge against "
+            "it on validation patients."
         )
         return Recommendation(method="block", modality=old.modality, sentence=said)
     return None
 
 
-def _of(numbers: dict[str, int] | dict[str, float], rest: Sequence[str]) -> dict[str, float]:
+def _of(numbers: Mapping[str, Number], rest: Sequence[str]) -> dict[str, Number]:
     return {name: number for name, number in numbers.items() if name in rest}

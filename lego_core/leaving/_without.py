@@ -96,8 +96,8 @@ def _shared_again(bundle: ModelBundle, models: ModelSet) -> dict[str, Tensor]:
     if merging.trunk.needs_grams:
         raise MergeError(
             f"The plan merges trunks by '{merging.trunk.kind}', which works with sums over the sites' "
-            "patients, and a bundle does not hold those of trunks. Have the coordinator run the plan again without the "
-            "block; trained blocks may be reused."
+            "patients, and a bundle does not hold those of trunks. Have the coordinator run the plan again "
+            "without the block."
         )
     every = bundle.models.merged
     start = build_block(bundle.plan, bundle.agreement, every.modalities[0]).trunk.state_dict()
@@ -105,8 +105,8 @@ def _shared_again(bundle: ModelBundle, models: ModelSet) -> dict[str, Tensor]:
     if not all(torch.allclose(again[name], one, atol=1e-6) for name, one in every.shared.by_name().items()):
         raise MergeError(
             f"The plan merges trunks by '{merging.trunk.kind}' from a common start that is not in the "
-            "bundle, and the plan's seed does not give it, as after seed rounds. Have the coordinator run the plan "
-            "again without the block."
+            "bundle, and the plan's seed does not give it, as after seed rounds. Have the coordinator run "
+            "the plan again without the block."
         )
     rest = _merged_trunk(bundle, list(models.merged.modalities), start)
     return {f"{SHARED}{name.replace('.', '/')}": tensor for name, tensor in rest.items()}
