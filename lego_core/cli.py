@@ -105,6 +105,17 @@ def verify_log_command(
     since = f", from {events[0]['time']} to {events[-1]['time']}" if events else ""
     console = Console()
     console.print(Text(f"'{log.name}' holds: {len(events)} lines follow from one another{since}."))
+    for one in (one for one in events if one["event"] == "resumed"):
+        torn = (
+            f"; {one['torn_bytes']} bytes of a line without an end were cut off" if one["torn_bytes"] else ""
+        )
+        console.print(
+            Text(
+                f"Line {one['number']}, {one['time']}: the run was resumed from {one['checkpoint']}, so that "
+                f"the {one['lines_done_again']} lines before it are of work that was done again{torn}."
+            ),
+            soft_wrap=True,
+        )
     console.print(
         Text(f"Its head is {now}. Note it, and give it as --head at the next look."), soft_wrap=True
     )

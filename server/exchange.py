@@ -15,6 +15,8 @@ from server.run_log import RunLog
 
 POLL_SECONDS = 0.1
 SAY_EVERY_SECONDS = 5.0
+NOBODY = 0  # no node of Flower has this number
+NOT_BACK = "The site is not asked: it did not come back as it was before the run was resumed."
 NOT_TAKEN = "Flower could not hand the question to the site: it has left, or the message is too large."
 UNREADABLE = (KeyError, TypeError, ValueError, EOFError, MemoryError)  # what Flower and numpy say to junk
 
@@ -73,8 +75,12 @@ class Exchange:
         """
         self._collect_stragglers()
         busy = [question for question in questions if question.node_id in self._unanswered]
-        sent = self._send([question for question in questions if question not in busy], timeout_seconds)
-        answers = {id(question): Answer(question, None, NOT_TAKEN) for question in questions}
+        there = [one for one in questions if one not in busy and one.node_id != NOBODY]
+        sent = self._send(there, timeout_seconds)
+        answers = {
+            id(question): Answer(question, None, NOT_BACK if question.node_id == NOBODY else NOT_TAKEN)
+            for question in questions
+        }
         answers |= self._wait(sent, timeout_seconds, doing)
         answers |= {
             id(question): Answer(question, None, "The site is still busy with an earlier question.")

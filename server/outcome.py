@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lego_core.bundle import versions
-from lego_core.errors import LegoError
+from lego_core.errors import LegoError, LogError
 from lego_core.evaluation import EvaluationReport
 from lego_core.hindsight import look_back
 from lego_core.manifest import Provenance
@@ -23,14 +23,20 @@ def recorded(run: FederatedRun, output: Path) -> Iterator[None]:
     An error goes on its way afterwards, so that Flower knows that the run failed.
     """
     plan, log = run.plan, run.exchange.log
-    log.write("run-started", {"plan": plan.name, "privacy": plan.privacy.kind, "claim": plan.privacy.claim})
+    if run.before is None:
+        about = {"plan": plan.name, "privacy": plan.privacy.kind, "claim": plan.privacy.claim}
+        log.write("run-started", {**about, "lots": log.lots})
+    else:
+        log.going_on(run.before.name, run.before.damaged)
+    (output / "report.json").unlink(missing_ok=True)  # of an attempt that failed
     try:
         yield
     except BaseException as error:
         reason = error.public if isinstance(error, LegoError) else f"{type(error).__name__}: {error}"
-        failed = make_report(run, results=None, reason=reason)
-        (output / "report.json").write_text(json.dumps(failed.model_dump(mode="json"), indent=1))
-        _finish(run, output, failed, bundle="")
+        with suppress(OSError, LogError):  # on a full disk the error itself must still be told
+            failed = make_report(run, results=None, reason=reason)
+            (output / "report.json").write_text(json.dumps(failed.model_dump(mode="json"), indent=1))
+            _finish(run, output, failed, bundle="")
         raise
     done = RunReport.model_validate_json((output / "bundle" / "report.json").read_bytes())
     _finish(run, output, done, bundle=str(output / "bundle"))
@@ -72,6 +78,7 @@ def make_report(run: FederatedRun, *, results: EvaluationReport | None, reason: 
         recommendation=recommend(results, modalities=list(schemas)) if results else None,
         hindsight=look_back(run.mergeability, results.pair_merges) if results else None,
         charts=tuple(run.charts),
+        resumed=tuple(log.resumed),
         versions=versions(),
     )
 

@@ -82,7 +82,7 @@ def _opening(report: RunReport) -> list[str]:
                 ("Sites", f"{len(report.sites)}: {sites}"),
                 ("Status", words.status_words(report)),
                 ("Started", _plain(report.started)),
-                ("Took", words.duration(report.seconds)),
+                ("Took", f"{words.duration(report.seconds)}. {words.resumed(report)}".rstrip(". ")),
                 ("Privacy", _plain(report.privacy_kind)),
             ],
         ),

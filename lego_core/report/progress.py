@@ -103,6 +103,9 @@ class RunState:
             case "block-finished":
                 self.blocks[event["modality"]].done = True
                 return f"{event['modality']} done, round {event['kept_round']} kept"
+            case "resumed":
+                self.status, self.reason, self.sites = "", "", 0
+                return f"the run goes on from checkpoint {event['checkpoint']}"
             case "finished":
                 self.status, self.reason = event["status"], event["reason"]
         return ""
