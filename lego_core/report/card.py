@@ -52,7 +52,8 @@ def render_card(report: RunReport, *, manifest: Mapping[str, object]) -> str:
         ["## Recipe", "", *_recipe(report)],
         ["## Limits", "", *_bullets(LIMITS)],
         ["## Blocks", "", *_hashes(manifest)],
-        ["## Use", "", "```sh", *COMMANDS, "```", "", "```python", "from lego_core.bundle import ModelBundle", "",
+        ["## Use", "", "```sh", *COMMANDS, "```", "",
+         "```python", "from lego_core.bundle import ModelBundle", "",
          'model = ModelBundle.load("PATH").model', "```"],
     )  # fmt: skip
     return "\n\n".join("\n".join(lines).strip() for lines in sections) + "\n"
