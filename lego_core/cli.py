@@ -8,8 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lego_core._export_command import export
 from lego_core._key_commands import keys, roster
+from lego_core._leave_command import leave
 from lego_core._plain_errors import plain_errors
+from lego_core._predict_command import predict
 from lego_core.bundle import ModelBundle
 from lego_core.chained_log import verify_log
 from lego_core.manifest import read_manifest, sign_bundle, signers_of
@@ -25,6 +28,9 @@ app = typer.Typer(
 )
 app.add_typer(keys, name="keys")
 app.add_typer(roster, name="roster")
+app.command()(predict)
+app.command()(export)
+app.command()(leave)
 
 Bundle = Annotated[Path, typer.Argument(help="Folder of the bundle.")]
 

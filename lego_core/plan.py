@@ -36,12 +36,28 @@ class ModalityPlan(Component):
             `common` goes on with the features that all sites have.
         learning_rate: Overrides the training settings, for this modality only.
         weight_decay: Likewise.
+        ranges: Least and largest value that a feature can have, by its name. Preflight at a site finds
+            values outside; a run does not look at it.
     """
 
     encoder: Encoder
     features: Literal["equal", "common"] = "equal"
     learning_rate: float | None = Field(default=None, gt=0)
     weight_decay: float | None = Field(default=None, ge=0)
+    ranges: dict[str, tuple[float, float]] | None = None
+
+    @field_validator("ranges")
+    @classmethod
+    def _check_ranges(
+        cls, ranges: dict[str, tuple[float, float]] | None
+    ) -> dict[str, tuple[float, float]] | None:
+        turned = [name for name, (low, high) in (ranges or {}).items() if not low <= high]
+        if turned:
+            low, high = (ranges or {})[turned[0]]
+            raise ValueError(
+                f"the range of '{turned[0]}' goes from {low:g} to {high:g}; write the smaller number first"
+            )
+        return ranges
 
 
 @final

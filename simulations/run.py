@@ -19,9 +19,9 @@ from rich.text import Text
 
 from lego_core.errors import LegoError, RunError
 from lego_core.report import result_table, summary_lines
+from lego_core.report.progress import LOOK_SECONDS, Watch
 from lego_core.run_report import RunReport
 from simulations.flower import ROOT, flower_running, stage_app
-from simulations.progress import LOOK_SECONDS, Watch
 
 Engine = Literal["ray", "in-process"]
 

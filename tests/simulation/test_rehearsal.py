@@ -12,11 +12,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from lego_core.errors import RunError
+from lego_core.report.progress import Diary, RunState, Watch
 from simulations import processes
 from simulations.cli import app
 from simulations.flower import Flower, stage_app
 from simulations.processes import environment, marked, program, stop_marked
-from simulations.progress import Diary, RunState, Watch
 from simulations.run import make_room, on_disk
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
