@@ -36,12 +36,15 @@ class ModalityPlan(Component):
             `common` goes on with the features that all sites have.
         learning_rate: Overrides the training settings, for this modality only.
         weight_decay: Likewise.
+        smallest_group: Fewest sites that must answer in its rounds, in place of the number for all
+            modalities (`participation.smallest-group`).
     """
 
     encoder: Encoder
     features: Literal["equal", "common"] = "equal"
     learning_rate: float | None = Field(default=None, gt=0)
     weight_decay: float | None = Field(default=None, ge=0)
+    smallest_group: int | None = Field(default=None, ge=1)
 
 
 @final
@@ -212,12 +215,14 @@ class Participation(Component):
         wait_seconds: How long to wait for them.
         smallest_group: Fewest sites that must answer in a modality's round.
         round_seconds: How long to wait for the answers of a round.
+        return_seconds: How long of this to wait for a site that was lost to come back and be asked again.
     """
 
     sites: int | None = Field(default=None, ge=1)
     wait_seconds: float = Field(default=120.0, gt=0)
     smallest_group: int = Field(default=1, ge=1)
     round_seconds: float = Field(default=900.0, gt=0)
+    return_seconds: float = Field(default=120.0, ge=0)
 
 
 @final
@@ -362,6 +367,16 @@ class RunPlan(Component):
         """How many sites to wait for at the start."""
         simulated = self.simulation.num_hospitals if self.simulation else 1
         return self.participation.sites or simulated
+
+    def smallest_group_of(self, name: str) -> int:
+        """Fewest sites that must answer in a round of a modality's block, or of the fused model."""
+        own = self.modalities[name].smallest_group if name in self.modalities else None
+        return own or self.participation.smallest_group
+
+    @property
+    def fewest_sites(self) -> int:
+        """Fewest sites that anything of the run is trained on."""
+        return min(self.participation.smallest_group, *map(self.smallest_group_of, self.modalities))
 
     def training_of(self, modality: str) -> TrainingSettings:
         """The training settings with what this modality overrides."""

@@ -21,7 +21,7 @@ def main(grid: Grid, context: Context) -> None:
     """Train blocks where the data lie, merge them, fuse them, evaluate them, hand them over."""
     output = Path(str(context.run_config["output"]))
     plan = plan_of(context)
-    exchange = Exchange(grid, RunLog(output / "run.jsonl"))
+    exchange = Exchange(grid, RunLog(output / "run.jsonl"), return_seconds=plan.participation.return_seconds)
     run = FederatedRun(
         plan, exchange, vault=partial(vault_of, context), way=partial(way_of, plan, exchange, context)
     )

@@ -115,6 +115,20 @@ def secure_sum(
 
 
 @bench.command()
+def rounds(
+    sites: Annotated[int, typer.Option(min=1, help="Sites in every round.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each kind.")] = 12,
+    output: Annotated[Path, typer.Option(file_okay=False, resolve_path=True, help="Where to write.")] = Path(
+        "runs/bench/rounds"
+    ),
+) -> None:
+    """Measure rounds in which nothing is trained: our way to ask, next to Flower's, with real processes."""
+    from simulations.benchmarks.transport.rounds import run_rounds  # brings Flower
+
+    run_rounds(output, sites=sites, rounds=rounds)
+
+
+@bench.command()
 def privacy(
     dataset: Annotated[
         str, typer.Option(help="As for `bench quality`; `synthetic` makes patients of its own.")

@@ -100,6 +100,18 @@ def test_the_science_imports_where_flower_is_not_installed() -> None:
     assert done.stdout.strip() == "here", done.stderr
 
 
+def test_a_site_imports_only_what_every_question_needs() -> None:
+    """Flower starts a site's program anew for every message."""
+    slow = ("sksurv", "sklearn", "torchmetrics", "matplotlib", "opacus", "scipy.stats", "scipy.optimize")
+    script = f"import sys, client.app; print([name for name in {slow} if name in sys.modules])"
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert done.stdout.strip() == "[]", done.stderr
+
+
 def test_the_import_contracts_hold() -> None:
     linter = Path(sys.executable).with_name("lint-imports")
 
