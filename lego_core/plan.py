@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, final
 
+import torch
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lego_core.aggregation import Aggregation, FedAvg
@@ -226,6 +227,19 @@ class Participation(Component):
 
 
 @final
+class Travel(Component):
+    """How weights travel between server and sites.
+
+    Args:
+        dtype: `bfloat16` halves what is sent in training: weights to the sites and updates back are rounded
+            to 8 significant bits on their way, and are float32 again at either end. Scores, statistics and
+            the bundle are not touched.
+    """
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+
+
+@final
 class RunPlan(Component):
     """What a run does: the document that every site reviews before it takes part."""
 
@@ -244,6 +258,7 @@ class RunPlan(Component):
     fuse: Fuse | None = None
     evaluation: Evaluation = Evaluation()
     participation: Participation = Participation()
+    travel: Travel = Travel()
     split: Split = Split()
     simulation: Simulation | None = None
 
@@ -309,6 +324,16 @@ class RunPlan(Component):
         return self
 
     @model_validator(mode="after")
+    def _check_sums_are_not_rounded(self) -> "RunPlan":
+        if self.travel.dtype != "float32" and self.privacy.sum_terms is not None:
+            raise ValueError(
+                f"travel.dtype is '{self.travel.dtype}', and under privacy '{self.privacy.kind}' sites "
+                "send masked whole numbers, which cannot be rounded, and check the hashes of the weights "
+                "they are sent; set travel.dtype to 'float32'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_nothing_is_chosen_without_noise(self) -> "RunPlan":
         if self.privacy.noise_alone is not None and self.training.keep == "best":
             raise ValueError(
@@ -361,6 +386,11 @@ class RunPlan(Component):
     def update_bound_key(self) -> str:
         """Where the plan says it."""
         return f"{self.privacy.sums_table}.clip-norm" if self.privacy.sum_terms else "guard.norm-bound"
+
+    @property
+    def travel_dtype(self) -> torch.dtype:
+        """The type in which weights and updates travel in training."""
+        return getattr(torch, self.travel.dtype)
 
     @property
     def expected_sites(self) -> int:

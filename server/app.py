@@ -36,3 +36,4 @@ def main(grid: Grid, context: Context) -> None:
         report, records = make_report(run, results=results), provenance_of(run)
         bundle = ModelBundle(models, plan, run.agreed.agreement, report, records)
         bundle.save(output / "bundle", key=bundle_key)
+    exchange.drop_pieces()  # a run that failed leaves them where they are: the next one need not send them

@@ -1,4 +1,4 @@
-"""What is said between the server and one site until a question is answered: usually one letter each way."""
+"""What is said with one site until a question is answered: usually one letter each way."""
 
 from collections.abc import Generator, Sequence
 
@@ -6,8 +6,3 @@ from lego_core.letters import Letter
 
 Conversation = Generator[Sequence[Letter], Letter, Letter]
 """Gives letters to send, is given every answer as it comes, and returns the letter that was asked for."""
-
-
-def plain(letter: Letter) -> Conversation:
-    """One question, one answer."""
-    return (yield [letter])

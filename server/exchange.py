@@ -11,11 +11,13 @@ from flwr.serverapp import Grid
 
 from lego_core.errors import LegoError
 from lego_core.letters import Letter
+from lego_core.parcel_letters import DropParcels
 from lego_core.protocol import Refusal
-from server.conversation import Conversation, plain
+from server.conversation import Conversation
 from server.flower_errors import BROKEN_OFF, GONE, NOT_TAKEN, sentence
 from server.flower_records import from_records, to_records
 from server.outstanding import Outstanding
+from server.parcels import Pieces
 from server.run_log import RunLog
 
 SHORTEST_POLL_SECONDS, LONGEST_POLL_SECONDS = 0.1, 0.5
@@ -60,13 +62,17 @@ class Exchange:
         grid: Flower's connection to the sites.
         log: Where waiting is written down.
         return_seconds: How long to wait for a site that was lost to come back, within a wait.
+        pieces: How large tensors travel.
+        holding: Sites that have pieces on their disks.
         gone: Sites that did not: nobody waits for them again, until they are there.
     """
 
     grid: Grid
     log: RunLog
     return_seconds: float = 0.0
+    pieces: Pieces = field(default_factory=Pieces)
     gone: set[int] = field(default_factory=set)
+    holding: dict[int, str] = field(default_factory=dict)
 
     @cached_property
     def _outstanding(self) -> Outstanding:
@@ -96,7 +102,7 @@ class Exchange:
             elif question.node_id in self.gone:
                 wait.settle(question, STILL_GONE)
             else:
-                wait.begin(question, plain(question.letter))
+                wait.begin(question, self._talk(question, doing))
         wait.run()
         for message_id, leg in wait.unanswered.items():
             self._outstanding.add(
@@ -106,6 +112,32 @@ class Exchange:
                 expires=wait.started + KEPT_FOR_WAITS * timeout_seconds,
             )
         return [wait.answers[id(question)] for question in questions]
+
+    def drop_pieces(self, *, timeout_seconds: float = 60.0) -> None:
+        """Tell every site that was sent pieces that they are of no more use."""
+        held, self.holding = dict(self.holding), {}
+        there = set(self.node_ids()) if held else set()
+        questions = [
+            Question(node, held[node], DropParcels().letter()) for node in sorted(there & held.keys())
+        ]
+        for answer in self.ask(questions, timeout_seconds=timeout_seconds, doing={"phase": "end"}):
+            if answer.letter is None:
+                self.log.write("pieces-left", {"site": answer.question.site, "reason": answer.reason})
+
+    def _talk(self, question: Question, doing: Mapping[str, object]) -> Conversation:
+        """What is said about a question."""
+        said = [time.monotonic()]
+
+        def say(direction: str, done: int, total: int) -> None:
+            self.holding[question.node_id] = question.site
+            if done == total or time.monotonic() - said[0] > SAY_EVERY_SECONDS:
+                said[0] = time.monotonic()
+                travelled = {"mebibytes": done // 2**20, "of_mebibytes": -(-total // 2**20)}
+                self.log.write(
+                    "travelling", {**doing, "site": question.site, "direction": direction, **travelled}
+                )
+
+        return self.pieces.talk(question.letter, about=f"{question.letter.kind} {question.about}", say=say)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -165,7 +197,9 @@ class _Wait:
         while self._open or self._lost:
             replies = list(self._grid.pull_messages(list(self._open))) if self._open else []
             for reply in replies:
-                self._take(self.unanswered.pop(reply.metadata.reply_to_message_id), reply)
+                leg = self.unanswered.pop(reply.metadata.reply_to_message_id)
+                if id(leg.question) not in self.answers:  # else the conversation about it has ended
+                    self._take(leg, reply)
             if self._seconds > self._limit:
                 break
             self._ask_again()

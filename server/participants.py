@@ -152,9 +152,9 @@ def _note_missing(missing: int, *, plan: RunPlan, exchange: Exchange) -> None:
     """Put sites that did not come into the report; nobody knows their names."""
     come, waited = plan.expected_sites - missing, plan.participation.wait_seconds
     reason = (
-        f"Of {plan.expected_sites} sites, {come} came within {waited:g} seconds (keys sites and wait-seconds "
-        "of [participation]). Who comes later takes part from the next run on, since all sites of a run agree "
-        "on its features at the start."
+        f"Of {plan.expected_sites} sites, {come} came within {waited:g} seconds (keys sites and "
+        "wait-seconds of [participation]). Who comes later takes part from the next run on, since all "
+        "sites of a run agree on its features at the start."
     )
     exchange.log.leave_out(LeftOut(site=f"{missing} more", phase="offer", round=0, reason=reason))
 

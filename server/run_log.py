@@ -19,6 +19,7 @@ SAID_ALOUD = {
     "left-out": "site {site} is left out: {reason}",
     "round-finished": "{modality}, round {round}: validation loss {validation_loss}",
     "recommended": "{sentence} {afterwards}",
+    "travelling": "{direction} site {site}: {mebibytes} of {of_mebibytes} MiB",
     "finished": "{status} {reason} bundle: {bundle}; report: {report}",
 }
 

@@ -128,6 +128,19 @@ def rounds(
     run_rounds(output, sites=sites, rounds=rounds)
 
 
+@bench.command(name="large-block")
+def large_block(
+    mebibytes: Annotated[int, typer.Option(min=1, help="Size of the block in float32.")] = 500,
+    output: Annotated[Path, typer.Option(file_okay=False, resolve_path=True, help="Where to write.")] = Path(
+        "runs/bench/large-block"
+    ),
+) -> None:
+    """Send a large block to a site and back, in pieces and in Flower's one message, with real processes."""
+    from simulations.benchmarks.transport.large_block import run_large_block  # brings Flower
+
+    run_large_block(output, mebibytes=mebibytes)
+
+
 @bench.command()
 def privacy(
     dataset: Annotated[

@@ -78,10 +78,12 @@ def test_the_list_of_letters_is_closed() -> None:
     assert questions == {
         "query.offer", "query.statistics", "query.outcomes", "train.block", "train.fuse", "query.grams",
         "evaluate.model", "query.sum_keys", "query.sum_shares", "query.sum_confirm", "query.sum_open",
+        "query.held", "query.take_piece", "query.piece", "query.drop_parcels",
     }  # fmt: skip
     assert answers == {
         "offer", "statistics", "outcomes", "progress", "update", "grams", "site-report", "refusal",
         "sum-keys", "sum-shares", "masked-vectors", "sum-confirmations", "sum-opening",
+        "held", "piece-taken", "piece", "parcels-dropped",
     }  # fmt: skip
 
 

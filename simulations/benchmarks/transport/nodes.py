@@ -106,7 +106,7 @@ def _start(flower: Flower, number: int, start: Start, log: int) -> psutil.Popen:
     home.mkdir()
     arguments = [
         "--insecure", "--superlink", flower.address, "--port", str(_free_port()),
-        "--node-config", f'start="{start}" number={number}',
+        "--node-config", f'start="{start}" site-file="{home / "site.toml"}"',
     ]  # fmt: skip
     usual = [program("flower-supernode")]
     quick = [sys.executable, "-m", "deploy.quick_node", str(home / "warm")]
