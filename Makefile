@@ -11,11 +11,11 @@ export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 demo: $(VENV)/installed  ## seven hospitals train, merge and fuse on real patients
 	$(RUN)python -m simulations run pbc --output runs/pbc --overwrite
 
-test: $(VENV)/installed  ## the fast tests
-	$(RUN)python -m pytest -m "not slow"
+test: $(VENV)/installed  ## the fast tests, on every core
+	$(RUN)python -m pytest -n auto -m "not slow"
 
 test-all: $(VENV)/installed  ## all tests; real data are looked for in ../shared/data
-	$(RUN)python -m pytest
+	$(RUN)python -m pytest -n auto
 
 check: $(VENV)/installed  ## form, types, and who may import whom
 	$(RUN)ruff format --check .

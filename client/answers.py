@@ -11,7 +11,7 @@ from client.sums import Addend
 from client.way import Way
 from lego_core.assemble import build_block, build_models
 from lego_core.block import LegoBlock
-from lego_core.egress import forms_of, in_the_open
+from lego_core.egress import forms_of
 from lego_core.errors import DataError, ProtocolError, SiteRefusal
 from lego_core.evaluation import evaluate, groups_to_score, subsets
 from lego_core.gram import GramStatistics
@@ -126,10 +126,7 @@ def grams(site: Site, question: AskGrams, state: Mapping[str, Tensor], way: Way)
             "rules.smallest-count). Nothing was sent; the merge goes on without this site."
         )
     tensors = GramStatistics.of(block, cohort).to_tensors()
-    letter = Grams(modality=modality).letter(tensors)
-    if not way.is_unseen:  # in a sum, what is no number counts as none; a refusal would be of this site alone
-        in_the_open(question, site.plan).check(letter, sender=f"Site '{site.file.name}'")
-    return way.send(letter, [Addend(form, tensors)])
+    return way.send(Grams(modality=modality).letter(tensors), [Addend(form, tensors)])
 
 
 def report(site: Site, question: AskReport, state: Mapping[str, Tensor], way: Way) -> Letter:

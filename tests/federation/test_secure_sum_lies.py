@@ -27,6 +27,8 @@ from torch import Tensor
 
 import client.sums
 from client.records import read_letter
+from lego_core.assemble import build_models
+from lego_core.egress import model_of
 from lego_core.letters import AbstractMessage
 from lego_core.privacy.fsa1.descriptor import SessionDescriptor
 from lego_core.privacy.fsa1.fixed_point import fraction_bits
@@ -506,6 +508,37 @@ def test_no_number_is_hidden_where_the_plan_hides_none(openly: Consortium, kind:
     assert answer.kind == Refusal.kind
     assert "it was asked for a secure sum" in Refusal.read(answer).public
     assert "prescribes none" in Refusal.read(answer).public
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_site_enters_no_sum_that_its_answer_does_not_go_into(
+    four: Consortium, opened: Desk, kind: str
+) -> None:
+    invitation = Invitation(session=OTHER_HASH, sharing_sites=(1, 2, 3), sealed={})
+    question = questions(opened)[kind].model_copy(update={"sums": {"blocks/another": invitation}})
+
+    answer = opened.answer(0, message_to(opened, question, weights_for(question, opened)))
+
+    assert answer.kind == Refusal.kind
+    assert Refusal.read(answer).declined
+    assert "the server invites to the sums ['blocks/another'], and its question goes into" in (
+        Refusal.read(answer).public
+    )
+
+
+def weights_for(question: AbstractSummable, desk: Desk) -> dict[str, Tensor]:
+    """What would come with a question."""
+    match question:
+        case AskBlockUpdate() | AskGrams():
+            return desk.learner.state()
+        case AskFuseUpdate():
+            return model_of(question, desk.plan).state_dict()
+        case AskReport():
+            return build_models(
+                desk.plan, question.agreement, question.modalities, with_fused=question.with_fused
+            ).state_dict()
+        case _:
+            return {}
 
 
 def message_to(desk: Desk, question: AbstractMessage, tensors: Mapping[str, Tensor]) -> Message:
