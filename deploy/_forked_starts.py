@@ -1,6 +1,7 @@
 """The waiting process of `warm_starts`: it imports, listens, and forks; no run is ever loaded in it."""
 
 import array
+import gc
 import json
 import os
 import random
@@ -26,6 +27,8 @@ def main(path: Path) -> None:
     sys.path.remove(str(Path(__file__).resolve().parent))  # the command would not have it either
     for name in PRELOADED:
         __import__(name)
+    gc.collect()
+    gc.freeze()  # children then leave the memory of the imports alone, which they share
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     unready = path.with_suffix(".unready")
     unready.unlink(missing_ok=True)
@@ -99,7 +102,16 @@ def _become(arguments: list[str], folder: str, env: dict[str, str]) -> NoReturn:
     random.seed()
     np.random.seed()
     torch.seed()
-    sys.exit(flwr_clientapp())
+    code = 0
+    try:
+        flwr_clientapp()
+    except SystemExit as ended:  # how Flower ends it, after its own exit handlers
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        if isinstance(ended.code, str):
+            sys.stderr.write(f"{ended.code}\n")
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(code)  # to take all imports apart again would cost as much as half a message
 
 
 def _tell_who_ended(children: dict[int, socket.socket], selector: selectors.BaseSelector) -> None:
