@@ -6,7 +6,7 @@ export FLWR_TELEMETRY_ENABLED := 0
 export FLWR_DISABLE_UPDATE_CHECK := 1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION := 1
 
-.PHONY: demo deploy-demo test test-all check install lock clean
+.PHONY: demo deploy-demo test test-all check pictures install lock clean
 
 demo: $(VENV)/installed  ## seven hospitals train, merge and fuse on real patients
 	$(RUN)python -m simulations run pbc --output runs/pbc --overwrite
@@ -25,6 +25,9 @@ check: $(VENV)/installed  ## form, types, and who may import whom
 	$(RUN)ruff check .
 	$(RUN)pyright --pythonpath $(RUN)python
 	$(RUN)lint-imports
+
+pictures: $(VENV)/installed  ## the dashboard's pictures, from a rehearsal; needs Chromium
+	$(RUN)python -m deploy.seeing.take_pictures deploy/seeing/pictures
 
 install: $(VENV)/installed
 

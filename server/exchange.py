@@ -76,6 +76,9 @@ class Exchange:
         self._collect_stragglers()
         busy = [question for question in questions if question.node_id in self._unanswered]
         there = [one for one in questions if one not in busy and one.node_id != NOBODY]
+        if there:
+            sites = sorted({question.site for question in there})
+            self.log.write("asked", {**doing, "sites": sites, "limit_seconds": timeout_seconds})
         sent = self._send(there, timeout_seconds)
         answers = {
             id(question): Answer(question, None, NOT_BACK if question.node_id == NOBODY else NOT_TAKEN)
@@ -105,15 +108,20 @@ class Exchange:
         answers: dict[int, Answer] = {}
         start = said = time.monotonic()
         while open_questions:
+            heard = set()
             for reply in self.grid.pull_messages(list(open_questions)):
                 question = open_questions.pop(reply.metadata.reply_to_message_id)
                 answers[id(question)] = _sort(question, reply)
+                heard.add(question.site)
             now = time.monotonic()
+            waiting_for = sorted({question.site for question in open_questions.values()})
+            if heard:
+                told = {"sites": sorted(heard), "for": waiting_for, "seconds": round(now - start, 3)}
+                self.log.write("heard", {**doing, **told})
             if now - start > timeout_seconds:
                 break
             if open_questions and now - said > SAY_EVERY_SECONDS:
                 said = now
-                waiting_for = sorted({question.site for question in open_questions.values()})
                 waited = {"seconds": round(now - start), "limit_seconds": timeout_seconds}
                 self.log.write("waiting", {**doing, "for": waiting_for, **waited})
             if open_questions:

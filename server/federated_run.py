@@ -11,7 +11,7 @@ from lego_core.evaluation import EvaluationReport, ModelSet, pool
 from lego_core.mergeability import MergeabilityPair, forecast
 from lego_core.plan import RunPlan
 from lego_core.protocol import Agreement
-from lego_core.run_report import SiteCharts
+from lego_core.run_report import Phase, SiteCharts
 from server.agreement import Agreed, agree
 from server.checkpoint import Vault, write_checkpoint
 from server.exchange import Exchange
@@ -90,7 +90,9 @@ class FederatedRun:
                 self._agreed = self._agreed_before(self.before, self.before.state.agreement)
             else:
                 self._keep("begun")
+                self._begin("offer")
                 self.participants = gather(self.exchange, self.plan, roster=way.roster)
+                self._begin("agree")
                 self._agreed = agree(
                     self.participants, plan=self.plan, exchange=self.exchange, office=way.office
                 )
@@ -121,6 +123,7 @@ class FederatedRun:
 
     def merge(self, blocks: Sequence[LegoBlock]) -> ModelSet:
         """Merge the blocks without any training, and forecast how well they go together."""
+        self._begin("merge")
         trunks = {block.modality: dict(block.trunk.named_parameters()) for block in blocks}
         self.mergeability = forecast(trunks)
         pairs = [pair.model_dump() for pair in self.mergeability]
@@ -151,13 +154,16 @@ class FederatedRun:
             self.charts = list(self.before.state.charts)
             return self.before.state.results
         members = [(one, held) for one in self.participants if (held := agreed.held(one))]
+        self._begin("evaluate")
         asked = [[one.site, ""] for one, _ in members]
         log.write("round-started", {"phase": "evaluate", "round": 1, "rounds": 1, "asked": asked})
         scored = self.way.score(Scoring(self.plan, agreed.agreement, members, models))
         self.charts = scored.charts
-        log.write("evaluated", {"sites": sorted({site for sites in scored.reports for site in sites})})
         metric = agreed.agreement.task.metric
         self.results = pool(scored.reports, metric=metric, best_block=self._best_block())
+        told = self.results.model_dump(include={"metric", "best_block", "scores", "withheld"})
+        sites = sorted({site for sites in scored.reports for site in sites})
+        log.write("evaluated", {"sites": sites, **told})
         self._keep("evaluated")
         return self.results
 
@@ -205,7 +211,11 @@ class FederatedRun:
         scores = {one.name: one.best_score for one in self.learners if one.best_score is not None}
         return Ingredients(self.learners[0].start, grams, scores)
 
+    def _begin(self, phase: Phase) -> None:
+        self.exchange.log.write("phase-started", {"phase": phase})
+
     def _train(self, learners: list[Learner], *, phase: TrainingPhase) -> None:
+        self._begin(phase)
         for learner in learners:
             if self.before and (state := self.before.learner(learner.name)):
                 learner.restore(state, self.before.tensors)

@@ -10,6 +10,7 @@ from lego_core.errors import LegoError, LogError
 from lego_core.evaluation import EvaluationReport
 from lego_core.hindsight import look_back
 from lego_core.manifest import Provenance
+from lego_core.plan import RunPlan
 from lego_core.recommendation import recommend
 from lego_core.report import render_page
 from lego_core.run_report import RunReport
@@ -24,8 +25,7 @@ def recorded(run: FederatedRun, output: Path) -> Iterator[None]:
     """
     plan, log = run.plan, run.exchange.log
     if run.before is None:
-        about = {"plan": plan.name, "privacy": plan.privacy.kind, "claim": plan.privacy.claim}
-        log.write("run-started", {**about, "lots": log.lots})
+        log.write("run-started", {**_described(plan), "lots": log.lots})
     else:
         log.going_on(run.before.name, run.before.damaged)
     (output / "report.json").unlink(missing_ok=True)  # of an attempt that failed
@@ -92,6 +92,24 @@ def provenance_of(run: FederatedRun) -> Provenance:
         run_log_head=log.head,
         ledger_heads=heads or None,
     )
+
+
+def _described(plan: RunPlan) -> dict[str, object]:
+    """What whoever reads the diary alone has to know of the plan."""
+    one_shot, noise, waits = plan.rounds.mode == "one-shot", plan.privacy.noise_terms, plan.participation
+    return {
+        "plan": plan.name,
+        "task": plan.task.kind,
+        "modalities": list(plan.modalities),
+        "privacy": plan.privacy.kind,
+        "claim": plan.privacy.claim,
+        "epsilon": noise.epsilon if noise else None,
+        "rounds": 1 if one_shot else plan.rounds.rounds,
+        "fuse_rounds": plan.fuse.rounds if plan.fuse else 0,
+        "expected_sites": plan.expected_sites,
+        "wait_seconds": waits.wait_seconds,
+        "round_seconds": waits.round_seconds,
+    }
 
 
 def _finish(run: FederatedRun, output: Path, report: RunReport, *, bundle: str) -> None:

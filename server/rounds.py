@@ -84,8 +84,14 @@ class Rounds:
                 answered=gathered[learner.name].sites,
                 validation_loss=losses[learner.name],
             )
-            self.log.round_finished(summary, best_round=learner.best_round)
+            score = self._tellable_score(learner, gathered[learner.name])
+            self.log.round_finished(summary, best_round=learner.best_round, score=score)
         self.keep(f"{self.questions.phase}-round-{number:03d}")
+
+    def _tellable_score(self, learner: Learner, gathered: Gathered) -> float | None:
+        """How the round's weights rank the sites' validation patients, if these are not too few to tell."""
+        patients = sum(one.validation_patients for one in gathered.progress)
+        return learner.last_score if patients >= self.plan.evaluation.smallest_count else None
 
     def _has_spent_all(self, learner: Learner, gathered: Gathered, number: int) -> bool:
         """End a learner's training if too few sites may train it any more: it keeps the weights it has."""

@@ -102,10 +102,17 @@ class RunLog:
             self.spent[site] = spent
             self.write("privacy-spent", {"site": site, **spent.to_plain()})
 
-    def round_finished(self, summary: RoundSummary, *, best_round: int) -> None:
-        """A block's round is aggregated."""
+    def round_finished(self, summary: RoundSummary, *, best_round: int, score: float | None = None) -> None:
+        """A block's round is aggregated.
+
+        Args:
+            summary: Who was asked, who answered, the loss.
+            best_round: The round whose weights did best so far.
+            score: The main metric on the validation patients of all sites, where they are not too few.
+        """
         self.rounds.append(summary)
-        self.write("round-finished", {**summary.model_dump(), "best_round": best_round})
+        told = {"best_round": best_round, "validation_score": score}
+        self.write("round-finished", {**summary.model_dump(), **told})
 
     def going_on(self, checkpoint: str, damaged: Mapping[str, str]) -> None:
         """The run goes on from a checkpoint.
