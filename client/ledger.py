@@ -132,6 +132,26 @@ class SiteLedger:
             charged, deltas = self._charges()
         return epsilon_of(charged, delta=min(deltas, default=1.0))
 
+    @classmethod
+    def forecast(cls, path: Path, steps: Sequence[NoisySteps], *, delta: float) -> tuple[float, float]:
+        """What all private training has cost, and what more steps would make of it; nothing is charged.
+
+        Args:
+            path: The file; if it is not there, nothing was spent, and it is not made.
+            steps: The steps to come.
+            delta: As in `charge`.
+
+        Returns:
+            Epsilon before and after, at the smallest delta of all.
+
+        Raises:
+            LogError: If the ledger was changed.
+            PrivacyError: If the accountants contradict each other.
+        """
+        charged, deltas = cls(path)._charges() if path.exists() else ([], [])
+        smallest = min([delta, *deltas])
+        return epsilon_of(charged, delta=smallest).value, epsilon_of([*charged, *steps], delta=smallest).value
+
     def _charges(self) -> tuple[list[NoisySteps], list[float]]:
         entries = [entry for entry in self._log.events if entry["event"] == CHARGED]
         steps = [NoisySteps(one["noise_multiplier"], one["sampling_rate"], one["steps"]) for one in entries]

@@ -56,8 +56,8 @@ class SiteRules(Component):
 
     Guarantees:
         Whatever the server asks first, a refused run reads no file of patients.
-        Not that the code which asks these rules is the one that was approved: that is for Flower to
-        verify before it starts the code (`flower-supernode --trusted-entities`).
+        Not that the code which asks these rules is the one that was approved: for that, the SuperNode is
+        started by `python -m deploy site start`, which runs no other.
     """
 
     privacy: tuple[str, ...] | None = Field(default=None, min_length=1)

@@ -3,11 +3,11 @@
 import hashlib
 import tomllib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
-from typing import final
+from typing import Annotated, final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from flwr.app import Context
@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from client.identity import Identity
 from client.rules import SiteRules
+from client.unchanged import RunPins
 from lego_core.component import Component, explain
 from lego_core.datasets import Dataset
 from lego_core.errors import DataError, LegoError, PrivacyError, SiteRefusal
@@ -22,9 +23,12 @@ from lego_core.partition import deal
 from lego_core.plan import RunPlan, find_plan
 from lego_core.privacy.fsa1.limits import SiteLimits
 from lego_core.records import Cohort
+from lego_core.run_sums import run_name
 from lego_core.split import Split, split_by_patient
 from lego_core.tasks import Classification, Task
 from lego_core.training import Device
+
+Gpu = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=r"^(GPU|MIG)-[0-9A-Za-z-]+$")]
 
 
 @final
@@ -39,6 +43,8 @@ class SiteFile(Component):
             plans of other seeds and shares have the same patients trained on, as long as they ask for
             the same outcomes and the patients stay the same; without it, each deals the parts anew.
         device: Where to compute.
+        gpu: The one graphics card that `python -m deploy site start` lets the node see, by number or
+            UUID; all of them if not given.
         threads: How many processor threads to use.
         identity: Its key and its consortium, for the secure sum.
         secure_sum: What the site asks of a secure sum, beyond what the plan says.
@@ -50,6 +56,7 @@ class SiteFile(Component):
     split: Split | None = None
     split_seed: int | None = Field(default=None, ge=0)
     device: Device = "auto"
+    gpu: Gpu | None = None
     threads: int = Field(default=1, ge=1)
     identity: Identity | None = None
     secure_sum: SiteLimits = SiteLimits()
@@ -104,7 +111,8 @@ class Site:
         Raises:
             DataError: If the site file cannot be read.
             SiteRefusal: If the server tries to choose a path on a hospital's disk, the site's rules
-                are against the plan, or there are more nodes than the plan has hospitals.
+                are against the plan, the plan is another than earlier in this run, or there are more
+                nodes than the plan has hospitals.
         """
         plan = plan_of(context)
         if not is_hospital(context) and not context.run_config["sites-dir"]:
@@ -113,8 +121,23 @@ class Site:
         file = read_site_file(path)
         if is_hospital(context):
             file.rules.check_stated()
-        file.rules.check_plan(plan, sha256=hashlib.sha256(plan_file(context).read_bytes()).hexdigest())
-        return cls(file, plan, path.parent, load=lambda: file.rules.restrict(_load(file, plan, path.parent)))
+        sha256 = hashlib.sha256(plan_file(context).read_bytes()).hexdigest()
+        file.rules.check_plan(plan, sha256=sha256)
+        pins = RunPins(path.parent, run=run_name(plan.name, context.run_id))
+        pins.check_plan(sha256)
+        site = cls.opened(file, plan, path.parent)
+        return replace(site, load=lambda: pins.checked(site.load()))
+
+    @classmethod
+    def opened(cls, file: SiteFile, plan: RunPlan, folder: Path) -> "Site":
+        """The site that a file describes, outside of any run.
+
+        Args:
+            file: What `site.toml` says.
+            plan: The plan.
+            folder: Where the file lies.
+        """
+        return cls(file, plan, folder, load=lambda: file.rules.restrict(_load(file, plan, folder)))
 
     @cached_property
     def cohort(self) -> Cohort:
@@ -122,6 +145,7 @@ class Site:
 
         Raises:
             DataError: If the data cannot be read.
+            SiteRefusal: If they are others than earlier in this run.
         """
         return self.load()
 

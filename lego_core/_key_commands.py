@@ -45,7 +45,9 @@ def unseal(
     output: Annotated[Path, typer.Option(help="The file to write; only you may read it.")],
 ) -> None:
     """Open a sealed checkpoint."""
-    about = f"{sealed.absolute().parent.name}/{sealed.name.removesuffix('.safetensors.sealed')}"
+    about = (
+        f"{sealed.absolute().parent.name}/{sealed.name.removesuffix('.sealed').removesuffix('.safetensors')}"
+    )
     with plain_errors():
         write_secret(output, open_sealed(sealed, key=SealingKey.load(key), about=about))
     Console().print(Text(f"What was sealed is in '{output.name}'."))

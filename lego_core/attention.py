@@ -96,15 +96,17 @@ class FrequencyCrossAttention(nn.Module):
 
     def forward(self, latent_freq: Complex[Tensor, "B L D"], memory: Memory) -> Complex[Tensor, "B L D"]:
         """Ask the modality once."""
-        asked = latent_freq.real
+        return torch.complex(self.ask(latent_freq.real, memory).float(), latent_freq.imag)
+
+    def ask(self, asked: Float[Tensor, "B L D"], memory: Memory) -> Float[Tensor, "B L D"]:
+        """What becomes of the real part; the imaginary one has no say in it."""
         queries = split_heads(self.to_query(self.norm(asked)), self.num_heads)
         allowed = memory.present[:, None, None, :]
         answer = functional.scaled_dot_product_attention(
             queries, memory.keys, memory.values, attn_mask=allowed
         )
         answer = self.dropout(self.to_output(answer.transpose(1, 2).flatten(2)))
-        real = asked + answer if self.residual else answer
-        return torch.complex(real.float(), latent_freq.imag)
+        return asked + answer if self.residual else answer
 
 
 @final
@@ -128,8 +130,11 @@ class FeedForward(nn.Module):
 
     def forward(self, latent_freq: Complex[Tensor, "B L D"]) -> Complex[Tensor, "B L D"]:
         """Update the real part."""
-        real = latent_freq.real
-        return torch.complex((real + self.layers(real)).float(), latent_freq.imag)
+        return torch.complex(self.think(latent_freq.real).float(), latent_freq.imag)
+
+    def think(self, real: Float[Tensor, "B L D"]) -> Float[Tensor, "B L D"]:
+        """What becomes of the real part."""
+        return real + self.layers(real)
 
 
 def check_heads(latent_dim: int, num_heads: int) -> None:

@@ -11,7 +11,7 @@ import hashlib
 import json
 import shutil
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -25,9 +25,11 @@ from lego_core.evaluation import ModelSet
 from lego_core.fuse import LegoFuse
 from lego_core.manifest import (
     MANIFEST,
+    MadeFrom,
     Manifest,
     Provenance,
     checked_file,
+    hash_of_manifest,
     manifest_bytes,
     read_manifest,
     versions,
@@ -54,6 +56,9 @@ class ModelBundle:
         agreement: Features of every modality, and the task with its time bins and base rates.
         report: What came of it.
         provenance: What the records of the run must still hold.
+        made_from: Which other bundle it was made from; absent if a run made it.
+        sha256: Hash of the manifest it was loaded with, which names the hash of every file; empty
+            until then.
     """
 
     models: ModelSet
@@ -61,6 +66,8 @@ class ModelBundle:
     agreement: Agreement
     report: RunReport
     provenance: Provenance | None = None
+    made_from: MadeFrom | None = None
+    sha256: str = field(default="", compare=False)
 
     @property
     def model(self) -> LegoMerge | LegoFuse:
@@ -108,6 +115,7 @@ class ModelBundle:
             files={name: hashlib.sha256(content).hexdigest() for name, content in files.items()},
             versions=versions(),
             provenance=self.provenance,
+            made_from=self.made_from,
         )
         files[MANIFEST] = manifest_bytes(manifest)
         if key is not None:
@@ -141,7 +149,15 @@ class ModelBundle:
         )
         models.load_state_dict(load(contents[WEIGHTS]))
         report = RunReport.model_validate_json(contents[REPORT])
-        return cls(models.eval(), manifest.plan, manifest.agreement, report, manifest.provenance)
+        return cls(
+            models.eval(),
+            manifest.plan,
+            manifest.agreement,
+            report,
+            manifest.provenance,
+            manifest.made_from,
+            sha256=hash_of_manifest(folder),
+        )
 
 
 def hash_of_state(state: Mapping[str, Tensor]) -> str:

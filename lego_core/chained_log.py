@@ -177,10 +177,7 @@ def verify_log(path: Path, *, known_head: str | None = None) -> tuple[list[dict[
     try:
         lines = _whole_lines(path.read_bytes())
     except OSError as error:
-        raise LogError(
-            f"'{path.name}' cannot be read ({error.strerror}). Give the path of a log or ledger.",
-            local=str(path),
-        ) from error
+        raise _unreadable(path, error) from error
     events = check_chain(lines, name=path.name)
     heads = [FIRST, *map(_hash, lines)]
     if known_head is not None and known_head not in heads:
@@ -190,6 +187,18 @@ def verify_log(path: Path, *, known_head: str | None = None) -> tuple[list[dict[
             "its last copy, and keep both."
         )
     return events, heads[-1]
+
+
+def torn_bytes(path: Path) -> int:
+    """How much of a line that was never finished stands at the end of a log.
+
+    Raises:
+        LogError: If the file cannot be read.
+    """
+    try:
+        return len(path.read_bytes().split(b"\n")[-1])
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _whole_lines(written: bytes) -> list[bytes]:
@@ -215,6 +224,13 @@ def _unwritable(path: Path, error: OSError) -> LogError:
     return LogError(
         f"'{path.name}' cannot be written ({error.strerror}), and nothing is done that is not "
         "written down first. Make room on the disk, or mend the folder's rights, and go on.",
+        local=str(path),
+    )
+
+
+def _unreadable(path: Path, error: OSError) -> LogError:
+    return LogError(
+        f"'{path.name}' cannot be read ({error.strerror}). Give the path of a log or ledger.",
         local=str(path),
     )
 

@@ -8,8 +8,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from lego_core._export_command import export
 from lego_core._key_commands import keys, roster
+from lego_core._leave_command import leave
 from lego_core._plain_errors import plain_errors
+from lego_core._predict_command import predict
 from lego_core.bundle import ModelBundle
 from lego_core.chained_log import verify_log
 from lego_core.manifest import read_manifest, sign_bundle, signers_of
@@ -25,6 +28,9 @@ app = typer.Typer(
 )
 app.add_typer(keys, name="keys")
 app.add_typer(roster, name="roster")
+app.command()(predict)
+app.command()(export)
+app.command()(leave)
 
 Bundle = Annotated[Path, typer.Argument(help="Folder of the bundle.")]
 
@@ -99,6 +105,17 @@ def verify_log_command(
     since = f", from {events[0]['time']} to {events[-1]['time']}" if events else ""
     console = Console()
     console.print(Text(f"'{log.name}' holds: {len(events)} lines follow from one another{since}."))
+    for one in (one for one in events if one["event"] == "resumed"):
+        torn = (
+            f"; {one['torn_bytes']} bytes of a line without an end were cut off" if one["torn_bytes"] else ""
+        )
+        console.print(
+            Text(
+                f"Line {one['number']}, {one['time']}: the run was resumed from {one['checkpoint']}, so that "
+                f"the {one['lines_done_again']} lines before it are of work that was done again{torn}."
+            ),
+            soft_wrap=True,
+        )
     console.print(
         Text(f"Its head is {now}. Note it, and give it as --head at the next look."), soft_wrap=True
     )

@@ -11,6 +11,7 @@ LegoError
 ├── LogError         a log or ledger that was changed, or cannot be written
 ├── ProtocolError    a message that breaks the agreed form
 ├── BundleError      a model folder that is damaged, changed or too new
+├── ExportError      a model that cannot be written in another program's form
 ├── RunError         a run that cannot go on
 └── SiteRefusal      a site declines; not a failure
 
@@ -81,6 +82,10 @@ class ProtocolError(LegoError):
 
 class BundleError(LegoError):
     """A model folder is damaged, changed or too new."""
+
+
+class ExportError(LegoError):
+    """A model cannot be written in another program's form."""
 
 
 class RunError(LegoError):

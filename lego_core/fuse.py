@@ -108,7 +108,7 @@ class LegoFuse(nn.Module):
         shape = (len(batch), contract.num_latents, contract.latent_dim)
         latent_freq = torch.zeros(shape, dtype=torch.complex64, device=batch.outcomes.device)
         started = torch.zeros(len(batch), dtype=torch.bool, device=batch.outcomes.device)
-        for name, pass_index in self._passes(contract.depth):
+        for name, pass_index in self.passes(contract.depth):
             if name not in memories:
                 continue
             trunk, has_it = self.blocks[name].trunk, held[name]
@@ -124,11 +124,11 @@ class LegoFuse(nn.Module):
     ) -> Complex[Tensor, "B L D"]:
         """The same latents; everybody passes every block, and keeps what comes of the own ones."""
         blocks = {name: block for name, block in self.blocks.items() if name in batch.inputs}
-        memories = {name: block.remember(_as_if_held(batch.inputs[name])) for name, block in blocks.items()}
+        memories = {name: block.remember(as_if_held(batch.inputs[name])) for name, block in blocks.items()}
         starts = {name: block.trunk.start(len(batch)) for name, block in blocks.items()}
         latent_freq = torch.zeros_like(next(iter(starts.values())))
         started = torch.zeros(len(batch), dtype=torch.bool, device=batch.outcomes.device)
-        for name, pass_index in self._passes(self.blocks.first.contract.depth):
+        for name, pass_index in self.passes(self.blocks.first.contract.depth):
             if name not in blocks:
                 continue
             own = torch.where(started[:, None, None], latent_freq, starts[name])
@@ -137,13 +137,14 @@ class LegoFuse(nn.Module):
             started = started | held[name]
         return latent_freq
 
-    def _passes(self, depth: int) -> list[tuple[str, int]]:
+    def passes(self, depth: int) -> list[tuple[str, int]]:
+        """In which order the blocks are asked: modality, and which time for that block."""
         if self.order == "stack":
             return [(name, index) for name in self.blocks for index in range(depth)]
         return [(name, index) for index in range(depth) for name in self.blocks]
 
 
-def _as_if_held(inputs: Inputs) -> Inputs:
+def as_if_held(inputs: Inputs) -> Inputs:
     """Give who lacks a modality one row in which nothing was measured, so that no average is over nothing."""
     first = torch.arange(inputs.present.shape[1], device=inputs.present.device) == 0
     return replace(inputs, present=inputs.present | (first & ~inputs.held[:, None]))

@@ -39,6 +39,19 @@ class Provenance(Component):
 
 
 @final
+class MadeFrom(Component):
+    """Where a bundle comes from that no run handed over.
+
+    Args:
+        bundle_sha256: Hash of the manifest of the bundle that it was made from.
+        left_out: The blocks that were left out, this time and before.
+    """
+
+    bundle_sha256: str
+    left_out: tuple[str, ...]
+
+
+@final
 class Manifest(Component):
     """What a bundle is made of.
 
@@ -47,6 +60,7 @@ class Manifest(Component):
         blocks: SHA-256 of the weights of every block, by modality.
         files: SHA-256 of every other file, by its name.
         provenance: What the records of the run must still hold.
+        made_from: Which other bundle it was made from; absent if a run made it.
     """
 
     format: Literal[1] = FORMAT
@@ -57,6 +71,7 @@ class Manifest(Component):
     files: dict[str, str]
     versions: dict[str, str]
     provenance: Provenance | None = None
+    made_from: MadeFrom | None = None
 
 
 def manifest_bytes(manifest: Manifest) -> bytes:
@@ -100,6 +115,15 @@ def read_manifest(folder: Path, *, trusted_keys: Collection[str] = ()) -> Manife
     if trusted_keys:
         check_signature(folder, raw, trusted_keys=trusted_keys)
     return _parse_manifest(folder, raw)
+
+
+def hash_of_manifest(folder: Path) -> str:
+    """SHA-256 of the manifest as it lies on the disk: the name of a bundle, down to the last byte.
+
+    Raises:
+        BundleError: If there is none.
+    """
+    return hashlib.sha256(_read_bytes(folder)).hexdigest()
 
 
 def _read_bytes(folder: Path) -> bytes:

@@ -39,6 +39,8 @@ class ModalityPlan(Component):
         weight_decay: Likewise.
         smallest_group: Fewest sites that must answer in its rounds, in place of the number for all
             modalities (`participation.smallest-group`).
+        ranges: Least and largest value that a feature can have, by its name. Preflight at a site finds
+            values outside; a run does not look at it.
     """
 
     encoder: Encoder
@@ -46,6 +48,20 @@ class ModalityPlan(Component):
     learning_rate: float | None = Field(default=None, gt=0)
     weight_decay: float | None = Field(default=None, ge=0)
     smallest_group: int | None = Field(default=None, ge=1)
+    ranges: dict[str, tuple[float, float]] | None = None
+
+    @field_validator("ranges")
+    @classmethod
+    def _check_ranges(
+        cls, ranges: dict[str, tuple[float, float]] | None
+    ) -> dict[str, tuple[float, float]] | None:
+        turned = [name for name, (low, high) in (ranges or {}).items() if not low <= high]
+        if turned:
+            low, high = (ranges or {})[turned[0]]
+            raise ValueError(
+                f"the range of '{turned[0]}' goes from {low:g} to {high:g}; write the smaller number first"
+            )
+        return ranges
 
 
 @final

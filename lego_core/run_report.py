@@ -102,6 +102,19 @@ class RoundSummary(Component):
 
 
 @final
+class Resumed(Component):
+    """A run that broke off was taken up again.
+
+    Args:
+        checkpoint: Where it went on from.
+        when: Date and time.
+    """
+
+    checkpoint: str
+    when: str
+
+
+@final
 class SiteCharts(Component):
     """Chart points of one site."""
 
@@ -160,6 +173,7 @@ class RunReport(Component):
         results: The scores; absent in a failed run.
         recommendation: Which model to use, chosen on validation patients.
         hindsight: Whether the forecast was right.
+        resumed: How often the run broke off and went on, and where from.
         self_examination: What attacks on the finished model came to; empty if nobody attacked it.
     """
 
@@ -188,5 +202,6 @@ class RunReport(Component):
     recommendation: Recommendation | None = None
     hindsight: Hindsight | None = None
     charts: tuple[SiteCharts, ...] = ()
+    resumed: tuple[Resumed, ...] = ()
     self_examination: tuple[Examined, ...] = ()
     versions: dict[str, str] = Field(default_factory=dict)

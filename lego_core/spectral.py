@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Complex, Float
 from torch import Tensor
 
-_SMALLEST_POWER = 1e-12
+SMALLEST_POWER = 1e-12
 
 
 def to_frequency(latent: Float[Tensor, "*B L D"]) -> Complex[Tensor, "*B L D"]:
@@ -44,7 +44,7 @@ def normalise_spectrum(latent_freq: Complex[Tensor, "B L D"]) -> Complex[Tensor,
     first[0, 0] = True
     centred = latent_freq.masked_fill(first, 0)
     power = (centred.real.square() + centred.imag.square()).mean(dim=(-2, -1), keepdim=True)
-    return centred * torch.rsqrt(power + _SMALLEST_POWER)
+    return centred * torch.rsqrt(power + SMALLEST_POWER)
 
 
 def drop_phase(latent_freq: Complex[Tensor, "B L D"]) -> Complex[Tensor, "B L D"]:
@@ -78,7 +78,7 @@ def _real_part(latent: Complex[Tensor, "*B L D"]) -> Float[Tensor, "*B L D"]:
 def _normalise_signal(latent: Complex[Tensor, "B L D"]) -> Complex[Tensor, "B L D"]:
     centred = latent.real - latent.real.mean(dim=(-2, -1), keepdim=True)
     power = centred.square().mean(dim=(-2, -1), keepdim=True)
-    return _without_imaginary_part(centred * torch.rsqrt(power + _SMALLEST_POWER))
+    return _without_imaginary_part(centred * torch.rsqrt(power + SMALLEST_POWER))
 
 
 DomainName = Literal["frequency", "signal"]

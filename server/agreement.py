@@ -32,6 +32,10 @@ class Agreed:
     normalisations: dict[str, Normalisation]
     members: dict[str, list[Participant]]
 
+    def held(self, one: Participant) -> tuple[str, ...]:
+        """The modalities that a site holds in the agreed form."""
+        return tuple(name for name, members in self.members.items() if one in members)
+
 
 def agree(
     participants: Sequence[Participant], *, plan: RunPlan, exchange: Exchange, office: Office

@@ -10,7 +10,7 @@ from lego_core.bundle import ModelBundle
 from server.exchange import Exchange
 from server.federated_run import FederatedRun
 from server.outcome import make_report, provenance_of, recorded
-from server.run_log import RunLog
+from server.resume import before_of, log_of
 from server.setting import bundle_key_of, plan_of, vault_of, way_of
 
 app = ServerApp()
@@ -21,10 +21,10 @@ def main(grid: Grid, context: Context) -> None:
     """Train blocks where the data lie, merge them, fuse them, evaluate them, hand them over."""
     output = Path(str(context.run_config["output"]))
     plan = plan_of(context)
-    exchange = Exchange(grid, RunLog(output / "run.jsonl"), return_seconds=plan.participation.return_seconds)
-    run = FederatedRun(
-        plan, exchange, vault=partial(vault_of, context), way=partial(way_of, plan, exchange, context)
-    )
+    before = before_of(context, plan)  # if this run resumes one that broke off
+    exchange = Exchange(grid, log_of(context, before), return_seconds=plan.participation.return_seconds)
+    vault, way = partial(vault_of, context), partial(way_of, plan, exchange, context)
+    run = FederatedRun(plan, exchange, vault=vault, way=way, before=before)
 
     with recorded(run, output):
         bundle_key = bundle_key_of(context)  # a key that cannot be used ends the run here, not at its end

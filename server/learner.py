@@ -1,7 +1,7 @@
 """One model that sites train together: its weights, its members, its best round."""
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import final
 
 import torch
@@ -14,7 +14,9 @@ from lego_core.fuse import LegoFuse
 from lego_core.plan import RunPlan
 from lego_core.protocol import Progress
 from lego_core.update import BlockUpdate, to_named, to_vector
+from server.checkpoint import States
 from server.participants import Participant
+from server.run_state import LearnerState
 
 BACK = 0.9  # of the way back to weights that did better
 
@@ -39,6 +41,7 @@ class Learner:
         self.plan = plan
         self.done = False
         self.spent = False  # too few sites have a privacy budget left for it
+        self.ended = False  # it has the weights that the plan keeps
         self.rounds = 0
         self.best_round = 0
         self.best_loss = float("inf")
@@ -49,7 +52,8 @@ class Learner:
         self.good_loss = float("inf")
         self.last_score: float | None = None
         self._good_state = self._best_state
-        self._good_round, self._good_score = 0, self.best_score
+        self.good_round = 0
+        self.good_score: float | None = None
         self.remember_start()
 
     def remember_start(self) -> None:
@@ -90,7 +94,7 @@ class Learner:
         """Note the current weights as those to go back to, if none did better so far."""
         if loss is not None and loss < self.good_loss:
             self.good_loss, self._good_state = loss, copy.deepcopy(self.model.state_dict())
-            self._good_round, self._good_score = self.rounds, self.last_score
+            self.good_round, self.good_score = self.rounds, self.last_score
 
     def go_back(self) -> None:
         """Go nearly all the way back to the best weights so far, and forget what the rules remember.
@@ -108,7 +112,7 @@ class Learner:
     def keep_good(self) -> None:
         """End with the best weights so far, whatever the plan keeps: the last are worse than it bears."""
         self.best_loss, self._best_state = self.good_loss, self._good_state
-        self.best_round, self.best_score = self._good_round, self._good_score
+        self.best_round, self.best_score = self.good_round, self.good_score
 
     def keep_best(self) -> None:
         """End with the weights of the best round; with the last ones if nobody could judge."""
@@ -116,6 +120,7 @@ class Learner:
             self.model.load_state_dict(self._best_state)
         else:
             self.best_round = self.rounds
+        self.ended = True
         self.model.eval()
 
     @property
@@ -141,8 +146,36 @@ class Learner:
                 own[name].copy_(tensor)
 
     def state(self) -> dict[str, Tensor]:
-        """The whole state, to save."""
+        """The whole state of the model."""
         return self.model.state_dict()
+
+    def to_plain(self) -> LearnerState:
+        """What a checkpoint holds of the learner in plain values."""
+        return LearnerState.model_validate({key: getattr(self, key) for key in LearnerState.model_fields})
+
+    def to_tensors(self) -> dict[str, Mapping[str, Tensor]]:
+        """What a checkpoint holds besides; once the learner has ended, its weights and its start."""
+        kept: dict[str, Mapping[str, Tensor]] = {"start": self.start} if self.start else {}
+        if not self.ended:
+            kept |= {"best": self._best_state, "good": self._good_state}
+            kept |= {f"memory-{part}": state.to_tensors() for part, state in self._states.items()}
+        return {self.name: self.state(), **{f"{self.name}@{about}": one for about, one in kept.items()}}
+
+    def restore(self, plain: LearnerState, tensors: States) -> None:
+        """Go on from what `to_plain` and `to_tensors` gave."""
+        for key, value in plain:
+            setattr(self, key, value)
+        self.model.load_state_dict(dict(tensors[self.name]))
+        self.start = dict(tensors.get(f"{self.name}@start", {}))
+        self._best_state = dict(tensors.get(f"{self.name}@best", {}))
+        self._good_state = dict(tensors.get(f"{self.name}@good", {}))
+        self._states = {
+            part: ServerState.from_tensors(tensors[name])
+            for part in parts(self.model)
+            if (name := f"{self.name}@memory-{part}") in tensors
+        }
+        if self.ended:
+            self.model.eval()
 
     def model_for(self, modalities: Sequence[str]) -> LegoBlock | LegoFuse:
         """The model as a site with these modalities sees it: a fused one without the other blocks."""

@@ -2,14 +2,15 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from lego_core.bundle import versions
-from lego_core.errors import LegoError
+from lego_core.errors import LegoError, LogError
 from lego_core.evaluation import EvaluationReport
 from lego_core.hindsight import look_back
 from lego_core.manifest import Provenance
+from lego_core.plan import RunPlan
 from lego_core.recommendation import recommend
 from lego_core.report import render_page
 from lego_core.run_report import RunReport
@@ -23,14 +24,19 @@ def recorded(run: FederatedRun, output: Path) -> Iterator[None]:
     An error goes on its way afterwards, so that Flower knows that the run failed.
     """
     plan, log = run.plan, run.exchange.log
-    log.write("run-started", {"plan": plan.name, "privacy": plan.privacy.kind, "claim": plan.privacy.claim})
+    if run.before is None:
+        log.write("run-started", {**_described(plan), "lots": log.lots})
+    else:
+        log.going_on(run.before.name, run.before.damaged)
+    (output / "report.json").unlink(missing_ok=True)  # of an attempt that failed
     try:
         yield
     except BaseException as error:
         reason = error.public if isinstance(error, LegoError) else f"{type(error).__name__}: {error}"
-        failed = make_report(run, results=None, reason=reason)
-        (output / "report.json").write_text(json.dumps(failed.model_dump(mode="json"), indent=1))
-        _finish(run, output, failed, bundle="")
+        with suppress(OSError, LogError):  # on a full disk the error itself must still be told
+            failed = make_report(run, results=None, reason=reason)
+            (output / "report.json").write_text(json.dumps(failed.model_dump(mode="json"), indent=1))
+            _finish(run, output, failed, bundle="")
         raise
     done = RunReport.model_validate_json((output / "bundle" / "report.json").read_bytes())
     _finish(run, output, done, bundle=str(output / "bundle"))
@@ -72,6 +78,7 @@ def make_report(run: FederatedRun, *, results: EvaluationReport | None, reason: 
         recommendation=recommend(results, modalities=list(schemas)) if results else None,
         hindsight=look_back(run.mergeability, results.pair_merges) if results else None,
         charts=tuple(run.charts),
+        resumed=tuple(log.resumed),
         versions=versions(),
     )
 
@@ -85,6 +92,24 @@ def provenance_of(run: FederatedRun) -> Provenance:
         run_log_head=log.head,
         ledger_heads=heads or None,
     )
+
+
+def _described(plan: RunPlan) -> dict[str, object]:
+    """What whoever reads the diary alone has to know of the plan."""
+    one_shot, noise, waits = plan.rounds.mode == "one-shot", plan.privacy.noise_terms, plan.participation
+    return {
+        "plan": plan.name,
+        "task": plan.task.kind,
+        "modalities": list(plan.modalities),
+        "privacy": plan.privacy.kind,
+        "claim": plan.privacy.claim,
+        "epsilon": noise.epsilon if noise else None,
+        "rounds": 1 if one_shot else plan.rounds.rounds,
+        "fuse_rounds": plan.fuse.rounds if plan.fuse else 0,
+        "expected_sites": plan.expected_sites,
+        "wait_seconds": waits.wait_seconds,
+        "round_seconds": waits.round_seconds,
+    }
 
 
 def _finish(run: FederatedRun, output: Path, report: RunReport, *, bundle: str) -> None:

@@ -63,18 +63,14 @@ def gather(exchange: Exchange, plan: RunPlan, *, roster: Collection[str] | None 
     Raises:
         RunError: If no site comes, or none has anything to offer.
     """
-    node_ids = _wait_for_sites(exchange, plan)
+    node_ids = wait_for_sites(exchange, plan, wanted=plan.expected_sites)
     missing = plan.expected_sites - len(node_ids)
     if missing > 0:
         _note_missing(missing, plan=plan, exchange=exchange)
-    questions = [Question(node_id, f"node-{node_id}", AskOffer().letter()) for node_id in node_ids]
-    answers = exchange.ask(
-        questions, timeout_seconds=plan.participation.round_seconds, doing={"phase": "offer", "round": 0}
-    )
     participants: dict[str, Participant] = {}
-    for answer in answers:
+    for answer in ask_offers(exchange, plan, node_ids):
         taken = participants.keys()
-        participant = _hear(answer, plan=plan, exchange=exchange, taken=taken, roster=roster)
+        participant = hear(answer, plan=plan, exchange=exchange, taken=taken, roster=roster)
         if participant:
             participants[participant.site] = participant
     if not participants:
@@ -85,7 +81,14 @@ def gather(exchange: Exchange, plan: RunPlan, *, roster: Collection[str] | None 
     return [participants[site] for site in sorted(participants)]
 
 
-def _hear(
+def ask_offers(exchange: Exchange, plan: RunPlan, node_ids: Sequence[int]) -> list[Answer]:
+    """Ask every node what it offers."""
+    questions = [Question(node_id, f"node-{node_id}", AskOffer().letter()) for node_id in node_ids]
+    doing = {"phase": "offer", "round": 0}
+    return exchange.ask(questions, timeout_seconds=plan.participation.round_seconds, doing=doing)
+
+
+def hear(
     answer: Answer,
     *,
     plan: RunPlan,
@@ -93,6 +96,15 @@ def _hear(
     taken: Iterable[str],
     roster: Collection[str] | None,
 ) -> Participant | None:
+    """Read an offer; a site that cannot take part is left out with the reason.
+
+    Args:
+        answer: What a node said.
+        plan: What to do.
+        exchange: Where it is written down.
+        taken: Names of sites that were heard before.
+        roster: Names of those who may take part; anybody may if not given.
+    """
     log, node_id = exchange.log, answer.question.node_id
     site, reason = answer.question.site, answer.reason
     if answer.letter:
@@ -159,8 +171,8 @@ def _note_missing(missing: int, *, plan: RunPlan, exchange: Exchange) -> None:
     exchange.log.leave_out(LeftOut(site=f"{missing} more", phase="offer", round=0, reason=reason))
 
 
-def _wait_for_sites(exchange: Exchange, plan: RunPlan) -> Sequence[int]:
-    wanted = plan.expected_sites
+def wait_for_sites(exchange: Exchange, plan: RunPlan, *, wanted: int) -> Sequence[int]:
+    """Wait until so many nodes are there, or as long as the plan says, and give their numbers."""
     start = said = time.monotonic()
     while True:
         node_ids = exchange.node_ids()

@@ -1,13 +1,12 @@
 """Rounds of training: ask all groups at once, check what came, aggregate, keep it on the disk."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import final
 
 from lego_core.errors import RunError
 from lego_core.plan import RunPlan
 from lego_core.run_report import RoundSummary
-from server.checkpoint import Vault, write_checkpoint
 from server.gathered import Collector, Gathered
 from server.learner import Learner
 from server.run_log import RunLog
@@ -23,13 +22,13 @@ class Rounds:
         questions: What sites are asked in this phase.
         collector: Who asks them, and reads what they answer.
         log: The run's diary.
-        vault: Where finished rounds are kept.
+        keep: Writes down, under a name, all that the rest of the run depends on.
     """
 
     questions: TrainingQuestions
     collector: Collector
     log: RunLog
-    vault: Vault
+    keep: Callable[[str], None]
 
     @property
     def plan(self) -> RunPlan:
@@ -40,13 +39,16 @@ class Rounds:
         """Train until every learner is done, and leave each with the weights that the plan keeps.
 
         The best ones, for blocks trained in rounds where the plan keeps the best; the last ones
-        otherwise, in fuse rounds, and after one upload.
+        otherwise, in fuse rounds, and after one upload. Learners that were trained before, in a run that
+        broke off, go on where they were.
 
         Raises:
             RunError: If fewer sites answer for a learner than the plan asks for.
         """
+        if all(learner.ended for learner in learners):
+            return
         rounds = self._number_of_rounds()
-        for number in range(1, rounds + 1):
+        for number in range(1 + max(learner.rounds for learner in learners), rounds + 1):
             training = [learner for learner in learners if not learner.done]
             if not training:
                 break
@@ -56,6 +58,7 @@ class Rounds:
             learner.keep_best()
             ended = {"modality": learner.name, "rounds": learner.rounds, "kept_round": learner.best_round}
             self.log.write("block-finished", {"phase": self.questions.phase, **ended})
+        self.keep(f"{self.questions.phase}-finished")
 
     def _round(self, number: int, learners: Sequence[Learner], *, rounds: int) -> None:
         names = [[site.site, learner.name] for learner in learners for site in learner.members]
@@ -72,8 +75,6 @@ class Rounds:
         }
         good = [one for one in learners if not self._taken_back(one, losses[one.name], number)]
         self._aggregate(number, good, gathered)
-        states = {learner.name: learner.state() for learner in learners}
-        write_checkpoint(self.vault, phase=self.questions.phase, round_number=number, tensors=states)
         for learner in learners:
             summary = RoundSummary(
                 phase=self.questions.phase,
@@ -83,7 +84,14 @@ class Rounds:
                 answered=gathered[learner.name].sites,
                 validation_loss=losses[learner.name],
             )
-            self.log.round_finished(summary, best_round=learner.best_round)
+            score = self._tellable_score(learner, gathered[learner.name])
+            self.log.round_finished(summary, best_round=learner.best_round, score=score)
+        self.keep(f"{self.questions.phase}-round-{number:03d}")
+
+    def _tellable_score(self, learner: Learner, gathered: Gathered) -> float | None:
+        """How the round's weights rank the sites' validation patients, if these are not too few to tell."""
+        patients = sum(one.validation_patients for one in gathered.progress)
+        return learner.last_score if patients >= self.plan.evaluation.smallest_count else None
 
     def _has_spent_all(self, learner: Learner, gathered: Gathered, number: int) -> bool:
         """End a learner's training if too few sites may train it any more: it keeps the weights it has."""
@@ -152,8 +160,8 @@ class Rounds:
                     f"Round {number}, '{learner.name}': {len(own.sites)} of {len(learner.members)} sites "
                     f"gave a usable answer and plan '{self.plan.name}' asks for {smallest} (key "
                     f"participation.smallest-group). The weights after round {number - 1} are on the disk. "
-                    "See who was left out and why, and start again when they are back; where updates are "
-                    f"summed, with another seed in the plan. {own.closed}".strip()
+                    "See who was left out and why, and resume the run when they are back (run configuration, "
+                    f"key resume). {own.closed}".strip()
                 )
 
     def _may_be_kept(self, learner: Learner) -> bool:

@@ -1,14 +1,14 @@
 """What a run begins with: its plan, its roster, its keys, from Flower's run configuration."""
 
-import json
 from datetime import UTC, datetime
 from pathlib import Path
 
 from flwr.app import Context
 
 from lego_core.errors import PrivacyError
+from lego_core.governance import read_governance
 from lego_core.plan import RunPlan
-from lego_core.roster import Roster, read_roster
+from lego_core.roster import Roster
 from lego_core.run_sums import run_name
 from lego_core.sealed_file import SealingKey
 from lego_core.signing import SigningKey
@@ -28,7 +28,7 @@ def plan_of(context: Context) -> RunPlan:
 
 
 def vault_of(context: Context) -> Vault:
-    """Where finished rounds are kept, sealed if the run names a key on the coordinator's disk.
+    """Where checkpoints are kept, sealed if the run names a key on the coordinator's disk.
 
     Raises:
         PrivacyError: If there is no such key, or others may read it.
@@ -49,27 +49,17 @@ def bundle_key_of(context: Context) -> SigningKey | None:
 
 
 def roster_of(context: Context) -> Roster | None:
-    """The roster that lies beside simulated sites, if one does.
+    """The roster of the federation whose folder the run names, or the one that lies beside simulated sites.
 
     Raises:
         PrivacyError: If it, or the list of those who may sign it, cannot be read or does not hold.
     """
-    sites_dir = str(context.run_config["sites-dir"])
-    if not sites_dir or not (Path(sites_dir) / "roster.json").is_file():
+    named, sites_dir = str(context.run_config.get("roster", "")), str(context.run_config["sites-dir"])
+    folder = Path(named or sites_dir)
+    if not named and not (sites_dir and (folder / "roster.json").is_file()):
         return None
-    try:
-        governance = json.loads((Path(sites_dir) / "governance.json").read_text(encoding="utf-8"))
-        keys = [str(key) for key in governance]
-    except (OSError, ValueError, TypeError) as error:
-        raise PrivacyError(
-            "The list of governance keys beside the roster, 'governance.json', cannot be read. Make the "
-            "sites anew (python -m simulations sites).",
-            local=str(error),
-        ) from error
     today = datetime.now(UTC).date()
-    return read_roster(
-        Path(sites_dir) / "roster.json", governance_keys=keys, needed=len(set(keys)), today=today
-    )
+    return read_governance(folder / "governance.json").read_roster(folder / "roster.json", today=today)
 
 
 def way_of(plan: RunPlan, exchange: Exchange, context: Context) -> Way:
@@ -84,10 +74,14 @@ def way_of(plan: RunPlan, exchange: Exchange, context: Context) -> Way:
     roster = roster_of(context)
     if roster is None:
         raise PrivacyError(
-            f"Plan '{plan.name}' sums securely, and there is no roster to check the sites' keys with. Make "
-            "site folders (python -m simulations sites), which have keys and a roster, and name them as "
-            "sites-dir."
+            f"Plan '{plan.name}' sums securely, and there is no roster to check the sites' keys with. Name "
+            "the coordinator's folder as roster; or make site folders (python -m simulations sites), which "
+            "have keys and a roster, and name them as sites-dir."
         )
     keys = roster.keys_at(datetime.now(UTC).date())
     run = run_name(plan.name, context.run_id)
-    return Summed(SumOffice(exchange, terms, keys, roster.sha256, run=run, wait_seconds=wait_seconds))
+    office = SumOffice(
+        exchange, terms, keys, roster.sha256, run=run, wait_seconds=wait_seconds,
+        last_sites=dict(exchange.log.last_opened),
+    )  # fmt: skip
+    return Summed(office)

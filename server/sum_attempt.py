@@ -12,7 +12,7 @@ from typing import TypeVar, final
 import numpy as np
 import torch
 
-from lego_core.errors import LegoError
+from lego_core.errors import LegoError, SecureSumError
 from lego_core.letters import AbstractMessage, Letter, check_tensors
 from lego_core.privacy.fsa1.memory import MaskedVector
 from lego_core.privacy.fsa1.server import ServerSession
@@ -164,6 +164,8 @@ class SumAttempt:
             )
 
     def _confirm(self) -> None:
+        for group, session in self._sums.going_on.items():
+            self._sums.step(group, lambda group=group, session=session: self._note_opening(group, session))
         questions = {}
         for site in self._members:
             sets = {
@@ -181,6 +183,26 @@ class SumAttempt:
         for group, session in self._sums.going_on.items():
             signed = self._sums.by_place(group, signatures)
             self._sums.step(group, lambda session=session, signed=signed: session.take_confirmations(signed))
+
+    def _note_opening(self, group: str, session: ServerSession) -> None:
+        """Write down whose sum sites are about to be asked to open; over fewer than before, ask nobody.
+
+        Raises:
+            SecureSumError: If it was to be opened with others, before the run was resumed.
+        """
+        described, log = session.described, self._exchange.log
+        sites = [described.participants[place - 1] for place in sorted(session.survivors)]
+        before = log.asked_to_open.get((group, described.model_sha256), frozenset())
+        missing = sorted(before - set(sites))
+        if missing:
+            raise SecureSumError(
+                f"Before the run was resumed, sites were asked to open the sum '{group}' with {missing} in "
+                "it, and some may have signed: a second sum without them would show what they gave. It stays "
+                "closed until they are back. Resume the run then; if they never come back, begin a new run "
+                "from other weights (key seed of the plan)."
+            )
+        about = {"phase": self._phase, "round": self._round_number, "sum": group}
+        log.write("opening-asked", {**about, "weights_sha256": described.model_sha256, "sites": sites})
 
     def _gather_shares(self) -> Shares:
         shares: Shares = {group: {} for group in self._sums.going_on}

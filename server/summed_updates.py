@@ -1,8 +1,8 @@
 """Updates that nobody sees but as a sum over sites."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from random import SystemRandom
 from typing import final
 
 import torch
@@ -101,12 +101,16 @@ class SummedUpdates:
         terms, buckets = self.office.terms, []
         for part, form in update_forms(learner.model).items():
             sites = [site.site for site in learner.members if part == learner.name or site.teaches(part)]
-            SystemRandom().shuffle(sites)
+            sites.sort(key=lambda site, group=form.group: self._lot(group, site))
             count = min(terms.buckets, len(sites) // terms.fewest)
             for place in range(count):
                 name = f"{form.group}#{place + 1}" if count > 1 else form.group
                 buckets.append(_Bucket(name, part, form, frozenset(sites[place::count])))
         return buckets
+
+    def _lot(self, group: str, site: str) -> bytes:
+        """What a site has drawn for one sum: the same whenever the run is resumed."""
+        return hashlib.sha256(f"{self.office.exchange.log.lots}/{group}/{site}".encode()).digest()
 
     def _gathered(
         self,

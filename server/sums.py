@@ -6,7 +6,7 @@ Many sums run side by side, each over the sites that contribute to just this one
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import final
 
 from lego_core.privacy import EVERYBODY, SumTerms
@@ -14,7 +14,7 @@ from lego_core.privacy.fsa1.descriptor import SessionDescriptor
 from lego_core.privacy.fsa1.fixed_point import fraction_bits
 from lego_core.privacy.fsa1.neighbours import circle_size, threshold
 from lego_core.privacy.fsa1.server import ServerSession
-from lego_core.run_report import Phase
+from lego_core.run_report import LeftOut, Phase
 from lego_core.sum_forms import SumForm, weights_sha256
 from server.asked import Asked, Opened
 from server.exchange import Exchange
@@ -64,6 +64,7 @@ class SumOffice:
         Returns:
             The sums that were opened, and why the others were not, by name.
         """
+        asked = self._as_asked_before(asked, phase=phase, round_number=round_number)
         opened: dict[str, Opened] = {}
         closed: dict[str, str] = {}
         wanted = set(forms)
@@ -85,6 +86,34 @@ class SumOffice:
             if not wanted:
                 break
         return opened, {group: reason for group, reason in closed.items() if group not in opened}
+
+    def _as_asked_before(self, asked: Sequence[Asked], *, phase: Phase, round_number: int) -> Sequence[Asked]:
+        """Leave out of each sum who was not in it when it was last to be opened, before the run was resumed.
+
+        Sites may have signed for those others then, and sign for nearly the same ones no more: the
+        difference would be one site.
+        """
+        before = self.exchange.log.asked_to_open
+        if not before:
+            return asked
+        kept = []
+        for one in asked:
+            weights, groups = weights_sha256(one.question.weights), []
+            for group in one.groups:
+                if one.member.site in before.get((group, weights), {one.member.site}):
+                    groups.append(group)
+                    continue
+                reason = (
+                    f"Site '{one.member.site}' is left out of the sum '{group}', which sites were asked to "
+                    "open without it before the run was resumed: two sums that differ by it would show it."
+                )
+                self.exchange.log.leave_out(
+                    LeftOut(
+                        site=one.member.site, phase=phase, round=round_number, modality=group, reason=reason
+                    )
+                )
+            kept += [replace(one, groups=tuple(groups))] if groups else []
+        return kept
 
     def _note(self, opened: Mapping[str, Opened], *, phase: Phase, round_number: int) -> None:
         """Write down whose sums were opened, and where one site came or went since the last round.

@@ -17,7 +17,7 @@ from rich.text import Text
 from lego_core.errors import LegoError
 from lego_core.plan import RunPlan, shipped_plans
 from simulations.benchmarks.cli import bench
-from simulations.run import make_room, on_disk, prepare, run_federation
+from simulations.run import check_begun, make_room, on_disk, prepare, run_federation
 
 app = typer.Typer(
     help="Rehearse a federation of hospitals on one machine.",
@@ -45,6 +45,7 @@ Output = Annotated[
     typer.Option(file_okay=False, resolve_path=True, help="Where to write; runs/PLAN if not given."),
 ]
 Overwrite = Annotated[bool, typer.Option(help="Replace an earlier rehearsal in the same folder.")]
+Resume = Annotated[bool, typer.Option(help="Go on with the rehearsal in the same folder, which broke off.")]
 
 
 class EngineName(Enum):
@@ -64,6 +65,7 @@ def run(
     ] = EngineName.RAY,
     seed: Seed = None,
     overwrite: Overwrite = False,
+    resume: Resume = False,
 ) -> None:
     """Make a plan's hospitals, run the federation, show the result."""
     console = _console()
@@ -71,11 +73,15 @@ def run(
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # whoever ends it, Flower must not stay
     folder = _folder(plan, output)
     with _plain_errors():
-        make_room(folder, overwrite=overwrite)
+        if resume:
+            check_begun(folder)
+        else:
+            make_room(folder, overwrite=overwrite)
         try:
-            code = prepare(plan, folder, data=data, seed=seed)
+            code = 0 if resume else prepare(plan, folder, data=data, seed=seed)
             if code == 0:
-                code = 0 if run_federation(folder, engine=engine.value, console=console) else 1
+                ended = run_federation(folder, engine=engine.value, console=console, resume=resume)
+                code = 0 if ended else 1
         except KeyboardInterrupt:
             _say(console, "Stopped. What there is so far:", *on_disk(folder))
             code = 130

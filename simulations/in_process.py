@@ -5,6 +5,7 @@ written to bytes and read back on its way, so that server and sites share nothin
 a site raises becomes the error reply that Flower would send.
 """
 
+import secrets
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -44,6 +45,7 @@ class InProcessGrid(Grid):
         fault: Called for every message with the site's number, the message and the way to
             the site's answer; gives the answer, another one, or None for a site that never
             answers. What it raises, the site has raised.
+        run_id: What the sites are told of the run's number.
     """
 
     def __init__(
@@ -53,11 +55,14 @@ class InProcessGrid(Grid):
         run_config: RunConfig,
         app: ClientApp = client_app,
         fault: Fault = answer_faithfully,
+        run_id: int = RUN_ID,
     ) -> None:
         TaskIdentity.run_id = RUN_ID
         TaskIdentity.task_id = RUN_ID
         TaskIdentity.node_id = SERVER_NODE_ID
-        self.contexts = [make_context(number, sites=sites, run_config=run_config) for number in range(sites)]
+        self.contexts = [
+            make_context(number, sites=sites, run_config=run_config, run_id=run_id) for number in range(sites)
+        ]
         self._app = app
         self._fault = fault
         self._replies: dict[str, Message] = {}
@@ -118,10 +123,10 @@ class InProcessGrid(Grid):
             return Message(Error(ErrorCode.CLIENT_APP_RAISED_EXCEPTION, reason), reply_to=message)
 
 
-def make_context(number: int, *, sites: int, run_config: RunConfig) -> Context:
+def make_context(number: int, *, sites: int, run_config: RunConfig, run_id: int = RUN_ID) -> Context:
     """What Flower's simulation tells the site of this number."""
     return Context(
-        run_id=RUN_ID,
+        run_id=run_id,
         node_id=FIRST_NODE_ID + number,
         node_config={"partition-id": number, "num-partitions": sites},
         state=RecordDict(),
@@ -136,7 +141,13 @@ def over_the_wire(message: Message) -> Message:
 
 
 def run_in_process(
-    plan: str, *, sites: int, sites_dir: Path, output: Path, fault: Fault = answer_faithfully
+    plan: str,
+    *,
+    sites: int,
+    sites_dir: Path,
+    output: Path,
+    fault: Fault = answer_faithfully,
+    resume: bool = False,
 ) -> None:
     """Run the coordinator and all sites of one plan in this process.
 
@@ -146,10 +157,14 @@ def run_in_process(
         sites_dir: The folder of site folders.
         output: Where the coordinator writes.
         fault: What goes wrong on the way, for tests.
+        resume: Whether it goes on where it broke off before.
     """
-    run_config: RunConfig = {"plan": plan, "sites-dir": str(sites_dir), "output": str(output)}
-    grid = InProcessGrid(sites, run_config=run_config, fault=fault)
+    run_id = secrets.randbits(32) if resume else RUN_ID  # as with Flower, what is resumed is another run
+    run_config: RunConfig = {
+        "plan": plan, "sites-dir": str(sites_dir), "output": str(output), "resume": resume
+    }  # fmt: skip
+    grid = InProcessGrid(sites, run_config=run_config, fault=fault, run_id=run_id)
     context = Context(
-        run_id=RUN_ID, node_id=SERVER_NODE_ID, node_config={}, state=RecordDict(), run_config=run_config
+        run_id=run_id, node_id=SERVER_NODE_ID, node_config={}, state=RecordDict(), run_config=run_config
     )
     server_app(grid, context)

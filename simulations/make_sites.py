@@ -32,6 +32,7 @@ from lego_core.datasets import (
     write_tables,
 )
 from lego_core.errors import DataError, PlanError
+from lego_core.governance import Governance
 from lego_core.partition import deal
 from lego_core.plan import RunPlan
 from lego_core.records import Cohort, Part
@@ -90,6 +91,20 @@ def make_sites(
     say(f"Reading dataset '{plan.simulation.data.kind}'")
     cohort = load_dataset(plan.simulation, data=data)
     dealt = deal(cohort, plan.simulation, task=plan.task, split=plan.split, seed=plan.seed)
+    return write_sites(plan, dealt, folder, say=say)
+
+
+def write_sites(
+    plan: RunPlan, dealt: Mapping[str, Cohort], folder: Path, *, say: Callable[[str], None] = lambda _: None
+) -> list[MadeSite]:
+    """Write the folders of hospitals whose patients are known: each gets a key, and all are on a roster.
+
+    Args:
+        plan: What is to be run.
+        dealt: The patients of every hospital, by its name, each in one part of the split.
+        folder: Where to; new or empty.
+        say: Is told what is being done.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     made: list[MadeSite] = []
     governors = [SigningKey.make() for _ in range(GOVERNORS)]  # nobody keeps them: the roster stays as it is
@@ -162,8 +177,8 @@ def _write_roster(
     for governor in governors:
         signed = signed.signed_with(governor)
     signed.save(folder / "roster.json")
-    public = json.dumps([governor.public for governor in governors], indent=1)
-    (folder / "governance.json").write_text(public + "\n", encoding="utf-8")
+    public = tuple(governor.public for governor in governors)
+    (folder / "governance.json").write_bytes(Governance(keys=public, needed=len(public)).to_json())
 
 
 def outcome_columns(task: Task) -> OutcomeColumns:

@@ -19,9 +19,9 @@ from rich.text import Text
 
 from lego_core.errors import LegoError, RunError
 from lego_core.report import result_table, summary_lines
+from lego_core.report.progress import LOOK_SECONDS, Watch
 from lego_core.run_report import RunReport
 from simulations.flower import ROOT, flower_running, stage_app
-from simulations.progress import LOOK_SECONDS, Watch
 
 Engine = Literal["ray", "in-process"]
 
@@ -51,6 +51,20 @@ def make_room(folder: Path, *, overwrite: bool) -> None:
     folder.mkdir(parents=True, exist_ok=True)
 
 
+def check_begun(folder: Path) -> None:
+    """Make sure that a folder holds a rehearsal that could be resumed.
+
+    Raises:
+        RunError: If it does not.
+    """
+    missing = [name for name in ("sites/plan.toml", "run.jsonl") if not (folder / name).is_file()]
+    if missing:
+        raise RunError(
+            f"There is no rehearsal to resume in '{folder.name}': it has no '{missing[0]}'. Name its folder "
+            "with --output, or leave --resume out."
+        )
+
+
 def prepare(plan: str, output: Path, *, data: Path | None, seed: int | None) -> int:
     """Make the site folders in a process of its own, and give its exit code."""
     named = str(Path(plan).absolute()) if Path(plan).is_file() else plan
@@ -60,13 +74,14 @@ def prepare(plan: str, output: Path, *, data: Path | None, seed: int | None) -> 
     return subprocess.run(command, cwd=ROOT, check=False).returncode
 
 
-def run_federation(output: Path, *, engine: Engine, console: Console) -> bool:
+def run_federation(output: Path, *, engine: Engine, console: Console, resume: bool = False) -> bool:
     """Run the coordinator and the sites that lie in a folder, and show what came of it.
 
     Args:
         output: The folder; `sites` must be in it.
         engine: `ray` is Flower's own; `in-process` has no processes and no network.
         console: Where to show it.
+        resume: Whether it goes on where it broke off before.
 
     Returns:
         Whether it ended well.
@@ -78,14 +93,16 @@ def run_federation(output: Path, *, engine: Engine, console: Console) -> bool:
     sites = len(json.loads((output / "sites" / "hospitals.json").read_text(encoding="utf-8")))
     with Watch(output / "run.jsonl", console) as watch:
         play = _play_with_flower if engine == "ray" else _play_in_process
-        problem = play(plan, output, sites=sites, watch=watch)
+        problem = play(plan, output, sites=sites, watch=watch, resume=resume)
     return _show_result(output, problem=problem or _unfinished(watch), console=console)
 
 
-def _play_with_flower(plan: str, output: Path, *, sites: int, watch: Watch) -> str:
+def _play_with_flower(plan: str, output: Path, *, sites: int, watch: Watch, resume: bool) -> str:
     """Run with Flower's engine, and give the problem if there was one."""
     app = stage_app(output / "app")
-    run_config = {"plan": plan, "sites-dir": str(output / "sites"), "output": str(output)}
+    run_config = {
+        "plan": plan, "sites-dir": str(output / "sites"), "output": str(output), "resume": resume
+    }  # fmt: skip
     with flower_running(output / "flower.log") as flower:
         run_id = flower.submit(app, sites=sites, run_config=run_config)
         asked = time.monotonic()
@@ -105,7 +122,7 @@ def _play_with_flower(plan: str, output: Path, *, sites: int, watch: Watch) -> s
             time.sleep(LOOK_SECONDS)
 
 
-def _play_in_process(plan: str, output: Path, *, sites: int, watch: Watch) -> str:
+def _play_in_process(plan: str, output: Path, *, sites: int, watch: Watch, resume: bool) -> str:
     """Run everything here, and give the problem if there was one."""
     from simulations.in_process import run_in_process  # brings Flower
 
@@ -113,7 +130,7 @@ def _play_in_process(plan: str, output: Path, *, sites: int, watch: Watch) -> st
 
     with watch.looking():
         try:
-            run_in_process(plan, sites=sites, sites_dir=output / "sites", output=output)
+            run_in_process(plan, sites=sites, sites_dir=output / "sites", output=output, resume=resume)
         except LegoError as error:
             return error.public
     return ""

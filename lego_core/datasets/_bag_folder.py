@@ -15,7 +15,7 @@ from lego_core.errors import DataError
 from lego_core.records import ModalitySchema
 
 BAG_KEY = "features"
-_SUFFIXES = (".npz", ".npy", ".h5", ".hdf5")
+BAG_SUFFIXES = (".npz", ".npy", ".h5", ".hdf5")
 
 
 @final
@@ -44,10 +44,10 @@ class BagFolder(Component):
             DataError: If a file cannot be read, is empty, or has another number of columns.
         """
         what = f"The folder of modality '{name}'"
-        files = files_of(patients.folder / self.folder, suffixes=_SUFFIXES, what=what)
+        files = files_of(patients.folder / self.folder, suffixes=BAG_SUFFIXES, what=what)
         require_one_each(files, what=what)
         files = patients.listed_files(files, what=what)
-        bags = {patient_of(path): self._bag(path, what=f"A file of modality '{name}'") for path in files}
+        bags = {patient_of(path): self.read(path, what=f"A file of modality '{name}'") for path in files}
         widths = {bag.shape[1] for bag in bags.values()}
         features = self.features or numbered_features(min(widths, default=0))
         if widths != {len(features)}:
@@ -61,7 +61,12 @@ class BagFolder(Component):
             list(bags), list(bags.values()), schema=ModalitySchema(layout="bag", features=features)
         )
 
-    def _bag(self, path: Path, *, what: str) -> np.ndarray:
+    def read(self, path: Path, *, what: str) -> np.ndarray:
+        """Read one bag (rows, F).
+
+        Raises:
+            DataError: If the file cannot be read, or holds no bag.
+        """
         bag = read_array(path, key=self.key, what=what)
         if bag.ndim != 2 or bag.size == 0:
             raise DataError(

@@ -54,7 +54,7 @@ class AbstractColumns(Component):
         names = self._numeric(sheet, reserved | set(self.categories))
         parts = [sheet.numbers(names)]
         for column, texts in self.categories.items():
-            parts.append(_zero_or_one(sheet, column, texts=texts))
+            parts.append(zero_or_one(sheet, column, texts=texts))
             names = [*names, *(f"{column}={text}" for text in texts)]
         if not names:
             raise sheet.refuse(
@@ -138,10 +138,21 @@ class SeriesColumns(AbstractColumns):
         return rows_in_time(listed_ids, values[listed], times_days=times_days[listed], features=names)
 
 
-def _zero_or_one(sheet: Sheet, column: str, *, texts: tuple[str, ...]) -> np.ndarray:
+def is_no_category(sheet: Sheet, column: str, *, texts: tuple[str, ...]) -> np.ndarray:
+    """Tell in which rows of a column of text something else stands than its categories, or nothing."""
+    written = np.array(sheet.texts(column), dtype=object)
+    return sheet.is_known(column, listed=texts) & ~np.isin(written, texts)
+
+
+def zero_or_one(sheet: Sheet, column: str, *, texts: tuple[str, ...]) -> np.ndarray:
+    """Make one column of 0 and 1 of every category; NaN in all of them where nothing is known.
+
+    Raises:
+        DataError: If something else is written.
+    """
     written = np.array(sheet.texts(column), dtype=object)
     known = sheet.is_known(column, listed=texts)
-    other = known & ~np.isin(written, texts)
+    other = is_no_category(sheet, column, texts=texts)
     if other.any():
         raise sheet.refuse(
             f"{sheet.what} holds none of the categories {list(texts)} in {other.sum()} of {len(other)} rows "

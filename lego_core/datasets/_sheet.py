@@ -69,6 +69,11 @@ class Sheet:
         cells = self.frame[column].astype(object)
         return (cells.notna() & ~cells.isin(list(UNKNOWN.difference(listed)))).to_numpy()
 
+    def texts_among_numbers(self, column: str) -> tuple[np.ndarray, pd.Series]:
+        """Tell in which rows of a column text stands, and give its numbers, NaN where none is."""
+        numbers = pd.Series(pd.to_numeric(self.frame[column].astype(object), errors="coerce"))
+        return numbers.isna().to_numpy() & self.is_known(column), numbers
+
     def numbers(self, columns: Sequence[str]) -> np.ndarray:
         """Give columns as one float64 matrix, NaN where nothing was written.
 
@@ -79,9 +84,7 @@ class Sheet:
         chosen = self.frame.loc[:, list(columns)]
         kinds = zip(columns, chosen.dtypes.tolist(), strict=True)
         for column in [name for name, kind in kinds if not pd.api.types.is_numeric_dtype(kind)]:
-            written = self.frame[column].astype(object)
-            numbers = pd.Series(pd.to_numeric(written, errors="coerce"))
-            text = numbers.isna() & self.is_known(column)
+            text, numbers = self.texts_among_numbers(column)
             if text.any():
                 raise self.refuse(
                     f"{self.what} holds text in {text.sum()} of {len(text)} rows of column '{column}', which "
@@ -91,8 +94,7 @@ class Sheet:
                 )
             chosen = chosen.assign(**{column: numbers})
         values = chosen.to_numpy(dtype=np.float64, na_value=np.nan)
-        with np.errstate(over="ignore"):
-            large = np.isinf(values.astype(np.float32))
+        large = too_large(values)
         if large.any():
             wrong = [column for column, bad in zip(columns, large.T, strict=True) if bad.any()]
             raise self.refuse(
@@ -102,6 +104,12 @@ class Sheet:
                 columns=wrong,
             )
         return values
+
+
+def too_large(values: np.ndarray) -> np.ndarray:
+    """Tell which numbers are infinite, or would be as float32."""
+    with np.errstate(over="ignore"):
+        return np.isinf(values.astype(np.float32))
 
 
 def read_sheet(path: Path, *, what: str, text: Collection[str] = ()) -> Sheet:

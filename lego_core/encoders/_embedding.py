@@ -39,7 +39,7 @@ class FeatureTokens(nn.Module):
         """Embed every feature."""
         values, measured = only_row(inputs)
         weight, bias, absent = (
-            constant_of(own, len(values)) for own in (self.weight, self.bias, self.absent)
+            constant_of(own, values.shape[0]) for own in (self.weight, self.bias, self.absent)
         )
         tokens = torch.where(measured.unsqueeze(-1), values.unsqueeze(-1) * weight + bias, absent)
         return Tokens(tokens, torch.ones_like(measured))
@@ -91,7 +91,7 @@ class PixelTokens(nn.Module):
         """Embed every pixel, after a look at the number of pixels."""
         as_images(inputs, self.grid)
         tokens = self.rows(inputs)
-        line, column = (constant_of(own, len(tokens.values)) for own in (self.line, self.column))
+        line, column = (constant_of(own, tokens.values.shape[0]) for own in (self.line, self.column))
         return Tokens(tokens.values + (line + column).flatten(1, 2), tokens.present)
 
 

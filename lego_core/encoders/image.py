@@ -81,7 +81,7 @@ class _ImageModule(nn.Module):
         """Run the stages and read the last map position by position."""
         features = self.stages(as_images(inputs, self.grid))  # (B, last stage, h, w)
         values = self.to_tokens(self.dropout(features)).flatten(2).transpose(1, 2)
-        values = values + constant_of(self.position, len(values))
+        values = values + constant_of(self.position, values.shape[0])
         return Tokens(values, torch.ones_like(values[..., 0], dtype=torch.bool))
 
 

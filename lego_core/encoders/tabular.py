@@ -130,7 +130,7 @@ class _TabularModule(nn.Module):
             output = output + self.skip(features)
         if self.absent is not None:
             output = output + self.absent(self.input_dropout(absent))
-        constant = constant_of(self.constant, len(values))  # (1 or B, T, C)
+        constant = constant_of(self.constant, values.shape[0])  # (1 or B, T, C)
         tokens = constant + PATIENT_SHARE * output.unflatten(1, constant.shape[1:])
         return Tokens(tokens, torch.ones_like(tokens[..., 0], dtype=torch.bool))
 

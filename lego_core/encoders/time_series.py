@@ -55,10 +55,10 @@ class TimeSeries(AbstractEncoder):
     def build(self, schema: ModalitySchema) -> nn.Module:
         """Make the network for the features of the schema."""
         require_layout(schema, self.layouts, kind=self.kind)
-        return _TimeSeriesModule(self, schema.num_features)
+        return TimeSeriesModule(self, schema.num_features)
 
 
-class _TimeSeriesModule(nn.Module):
+class TimeSeriesModule(nn.Module):
     """The network of `TimeSeries`.
 
     Shapes:
@@ -87,7 +87,7 @@ class _TimeSeriesModule(nn.Module):
         times = inputs.times_days / self.time_unit_days
         last, unmeasured_for = last_known(inputs.values, inputs.measured, times)
         log_gap = torch.log1p(unmeasured_for)
-        fading = constant_of(self.fading, len(last)).unsqueeze(1)  # (1 or B, 1, F)
+        fading = constant_of(self.fading, last.shape[0]).unsqueeze(1)  # (1 or B, 1, F)
         faded = last * torch.exp(-functional.softplus(fading) * log_gap)
         clock = torch.sign(times) * torch.log1p(times.abs())
         absent = (~inputs.measured).to(last.dtype)

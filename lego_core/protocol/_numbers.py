@@ -100,9 +100,10 @@ class Progress(AbstractMessage):
             shortened: Whether the update was longer than the plan allows.
         """
         last = self.train_losses[-1] if self.train_losses else 0.0
-        return _as_numbers(
-            {"train_loss": last * train_patients, "train_patients": train_patients, "shortened": shortened}
-        )
+        told = (
+            train_patients if self.train_losses else 0
+        )  # noisy training tells no loss, and none is not zero
+        return _as_numbers({"train_loss": last * told, "train_patients": told, "shortened": shortened})
 
     @classmethod
     def from_sums(cls, sums: Mapping[str, Tensor]) -> "Progress":

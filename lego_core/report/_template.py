@@ -47,6 +47,7 @@ PAGE = """\
     <span>started {{ report.started|replace("T", " ") }}</span>
     <span>took {{ words.duration(report.seconds) }}</span>
   </p>
+  {% if report.resumed %}<p class="facts">{{ words.resumed(report) }}</p>{% endif %}
 </header>
 <main>
 <section class="headline">

@@ -8,6 +8,17 @@ from lego_core.report import words
 from lego_core.report._tables import block_rows, examined_rows, modalities_of, result_rows, site_rows
 from lego_core.run_report import RunReport
 
+INTENDED = (
+    "To predict, in research, for patients like those the sites trained on, from any subset of the "
+    "modalities: measured in the same units and at the same point of the disease as there.",
+    "Beforehand, try it on patients of your own whose outcome is known, apart from those it trained on.",
+    "Not for patients of another kind, and not to decide how anybody is treated.",
+)
+COMMANDS = (
+    "fedlego verify BUNDLE --key KEY                           # whole, and signed by whom you trust",
+    "fedlego predict BUNDLE --input DIR --output out.csv       # your patients; no outcome is needed",
+    "fedlego export BUNDLE --onnx DIR                          # for other programs",
+)
 LIMITS = (
     "For research. It is not a medical device, and gives no advice for the care of any patient.",
     "Cohorts are small: read the intervals, not the values alone, and expect other numbers elsewhere.",
@@ -32,6 +43,7 @@ def render_card(report: RunReport, *, manifest: Mapping[str, object]) -> str:
     """
     sections = (
         _opening(report),
+        ["## Intended use", "", *_bullets(INTENDED)],
         _recommendation(report),
         ["## Results", "", _plain(words.headline(report)), "", *_results(report)],
         ["## " + words.privacy_title(report), "", _plain(report.privacy_claim), "", *_spent(report)],
@@ -40,7 +52,8 @@ def render_card(report: RunReport, *, manifest: Mapping[str, object]) -> str:
         ["## Recipe", "", *_recipe(report)],
         ["## Limits", "", *_bullets(LIMITS)],
         ["## Blocks", "", *_hashes(manifest)],
-        ["## Use", "", "```python", "from lego_core.bundle import ModelBundle", "",
+        ["## Use", "", "```sh", *COMMANDS, "```", "",
+         "```python", "from lego_core.bundle import ModelBundle", "",
          'model = ModelBundle.load("PATH").model', "```"],
     )  # fmt: skip
     return "\n\n".join("\n".join(lines).strip() for lines in sections) + "\n"
@@ -70,7 +83,7 @@ def _opening(report: RunReport) -> list[str]:
                 ("Sites", f"{len(report.sites)}: {sites}"),
                 ("Status", words.status_words(report)),
                 ("Started", _plain(report.started)),
-                ("Took", words.duration(report.seconds)),
+                ("Took", f"{words.duration(report.seconds)}. {words.resumed(report)}".rstrip(". ")),
                 ("Privacy", _plain(report.privacy_kind)),
             ],
         ),
@@ -84,7 +97,8 @@ def _recommendation(report: RunReport) -> list[str]:
         if advice
         else []
     )
-    sentence = advice.sentence if advice else "Nothing is recommended, since there are no scores."
+    missing = "nothing shows which model is best" if report.results else "there are no scores"
+    sentence = advice.sentence if advice else f"Nothing is recommended, since {missing}."
     return ["## Recommendation", "", _plain(sentence), "", _plain(" ".join(said))]
 
 

@@ -31,7 +31,10 @@ def summary_lines(report: RunReport) -> list[Text]:
     """What came of the run, whether anybody was missing, and what was private, line by line."""
     status = Text.assemble(
         (words.status_words(report), STATUS_STYLES.get(report.status, "bold")),
-        _text(f": {words.count_of(len(report.sites), 'site')}, {words.duration(report.seconds)}."),
+        _text(
+            f": {words.count_of(len(report.sites), 'site')}, {words.duration(report.seconds)}. "
+            f"{words.resumed(report)}".rstrip()
+        ),
     )
     style = "bold red" if report.privacy_kind == "no-privacy" else "bold"
     claim = f". {report.privacy_claim} {words.privacy_spent(report)}".rstrip()

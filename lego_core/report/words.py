@@ -111,6 +111,15 @@ def status_words(report: RunReport) -> str:
     )
 
 
+def resumed(report: RunReport) -> str:
+    """How often the run broke off, when it went on and where from, in one sentence; empty if it did not."""
+    if not report.resumed:
+        return ""
+    times = "once" if len(report.resumed) == 1 else f"{len(report.resumed)} times"
+    each = [f"{one.when.replace('T', ' ')} from checkpoint {one.checkpoint}" for one in report.resumed]
+    return f"The run broke off and was resumed {times}: {', '.join(each)}."
+
+
 def privacy_title(report: RunReport) -> str:
     """The privacy plan, said aloud."""
     return PRIVACY_TITLES.get(report.privacy_kind, f"Privacy: {report.privacy_kind.replace('-', ' ')}")

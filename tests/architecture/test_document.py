@@ -35,7 +35,7 @@ def members(union: object) -> tuple[type, ...]:
 
 
 def modules() -> list[str]:
-    packages = [lego_core, *(importlib.import_module(name) for name in ("client", "server"))]
+    packages = [lego_core, *(importlib.import_module(name) for name in ("client", "server", "deploy"))]
     return sorted(
         module.name
         for package in packages
@@ -56,7 +56,7 @@ def test_every_path_in_the_tables_exists() -> None:
     assert [path for path in sorted(paths) if not (ROOT / path).exists()] == []
 
 
-@pytest.mark.parametrize("folder", ["lego_core", "client", "server"])
+@pytest.mark.parametrize("folder", ["lego_core", "client", "server", "deploy"])
 def test_the_tree_names_every_file_of_the_folder(folder: str) -> None:
     block = TREE.split(f"├── {folder}/")[1].split("\n│\n")[0]
     drawn = set(re.findall(r"│   [├└]── (\w+\.py)", block))

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from flwr.app import Context, RecordDict
 from listening import ListeningGrid, Overheard
-from safetensors.torch import load_file
 from torch import Tensor
 
 from client.site import read_site_file
@@ -22,7 +22,9 @@ from lego_core.plan import RunPlan
 from lego_core.records import Cohort
 from lego_core.run_report import LeftOut, RunReport
 from lego_core.split import split_by_patient
+from server import checkpoint
 from server.app import app as server_app
+from server.checkpoint import read_checkpoint
 from simulations.in_process import RUN_ID, SERVER_NODE_ID, Fault, RunConfig, answer_faithfully
 from simulations.make_sites import make_sites
 
@@ -67,8 +69,8 @@ class Rehearsal:
 
     def checkpoint(self, round_number: int, name: str, *, phase: str = "blocks") -> dict[str, Tensor]:
         """A model as it was after a round."""
-        folder = self.output / "checkpoints" / f"{phase}-round-{round_number:03d}"
-        return load_file(folder / f"{name}.safetensors")
+        (folder,) = (self.output / "checkpoints").glob(f"*-{phase}-round-{round_number:03d}")
+        return dict(read_checkpoint(folder).tensors[name])
 
     @property
     def results(self) -> EvaluationReport:
@@ -157,10 +159,12 @@ def rehearse(
         run_id=RUN_ID, node_id=SERVER_NODE_ID, node_config={}, state=RecordDict(), run_config=run_config
     )
     error = None
-    try:
-        server_app(wire, context)
-    except LegoError as raised:
-        error = raised
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checkpoint, "KEEP", 1000)  # tests look at every round
+        try:
+            server_app(wire, context)
+        except LegoError as raised:
+            error = raised
     report = RunReport.model_validate_json(
         (output / ("report.json" if error else "bundle/report.json")).read_bytes()
     )

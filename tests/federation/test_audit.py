@@ -17,9 +17,9 @@ from lego_core.cli import app as fedlego
 from lego_core.errors import LogError
 from lego_core.letters import Letter
 from lego_core.protocol import AskOffer, Offer, Refusal, Update
+from lego_core.report.progress import Diary
 from simulations.in_process import FIRST_NODE_ID, RUN_ID, SERVER_NODE_ID, InProcessGrid
 from simulations.make_sites import make_sites
-from simulations.progress import Diary
 
 ROOT = Path(__file__).parents[2]
 HOSPITALS = patients_of(group("clinic", "clinical", share=2), group("lab", "blood"), patients=90)
@@ -167,6 +167,8 @@ def test_an_answer_that_cannot_be_written_down_does_not_leave(sites):
 
 @pytest.mark.parametrize(("room", "kind"), [(1_000_000, Offer.kind), (300, Refusal.kind), (0, Refusal.kind)])
 def test_a_full_disk_under_the_log_keeps_the_answer_in(sites, room, kind):
+    ask_for_offer(sites)  # what the run began with is noted, while there is room
+    audit(sites).unlink()
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", ASK_WITH_LITTLE_ROOM, str(sites), str(room)],
         cwd=ROOT, capture_output=True, text=True, check=False,

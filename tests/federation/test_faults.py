@@ -498,7 +498,7 @@ def test_finished_rounds_stay_on_the_disk(broken_off: Rehearsal) -> None:
     state = broken_off.checkpoint(2, "blood")
 
     assert all(tensor.isfinite().all() for tensor in state.values())
-    assert not (broken_off.output / "checkpoints" / "blocks-round-003").exists()
+    assert not list((broken_off.output / "checkpoints").glob("*-blocks-round-003"))
     assert not (broken_off.output / "bundle").exists()
 
 

@@ -6,6 +6,7 @@ import shutil
 import struct
 import tomllib
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +200,7 @@ def test_sums_hold_one_number_per_feature(overheard: Rehearsal) -> None:
 # ---- the door itself ---------------------------------------------------------------------------------
 
 Handler = Callable[[Message], Message]
+RUN_IDS = count(2000)
 
 
 def knock(
@@ -224,9 +226,10 @@ def ask(
     nodes: int = 1,
     node_config: dict[str, Any] | None = None,
 ) -> tuple[Letter, bytes]:
-    """Ask the first of some nodes, for its offer if not told otherwise."""
+    """Ask the first of some nodes, in a run of its own, for its offer if not told otherwise."""
     where = str(folder) if sites_dir is None else sites_dir
     grid = InProcessGrid(nodes, run_config={"plan": plan, "sites-dir": where, "output": "out"}, app=app)
+    grid.contexts[0].run_id = next(RUN_IDS)
     if node_config:
         grid.contexts[0].node_config = node_config
     letter = letter or AskOffer().letter()

@@ -156,6 +156,11 @@ def test_noise_and_sums_go_together(both: Rehearsal) -> None:
     assert set(both.report.spent) == {site.site for site in both.report.sites}
 
 
+def test_a_training_loss_that_nobody_told_is_none_and_not_zero(both: Rehearsal) -> None:
+    assert both.report.learning
+    assert {one.train_loss for one in both.report.learning} == {None}
+
+
 GROUPS = patients_of(
     group("clinic", "clinical", hospitals=3, split=NO_TEST),
     group("lab", "blood", split=NO_TEST),

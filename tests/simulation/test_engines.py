@@ -16,7 +16,7 @@ from lego_core.plan import RunPlan
 from simulations.in_process import InProcessGrid, over_the_wire, run_in_process
 from simulations.make_sites import make_sites
 from simulations.processes import MARK
-from simulations.run import run_federation
+from simulations.run import Engine, run_federation
 
 PLAN = """
 name = "tiny"
@@ -119,6 +119,28 @@ def test_a_second_run_comes_to_the_same_weights(output: Path, hospitals: Path) -
     run_here(again)
 
     assert weights_hash(again) == first
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["ray", "in-process"])
+def test_a_rehearsal_that_was_stopped_goes_on_to_the_same_weights(
+    output: Path, hospitals: Path, engine: Engine
+) -> None:
+    def stop(site: int, message: Message, answer: Callable[[], Message]) -> Message:
+        if message.metadata.message_type == "train.fuse":
+            raise KeyboardInterrupt
+        return answer()
+
+    whole = output / "whole"
+    shutil.copytree(hospitals, whole / "sites")
+    run_here(whole)
+    with pytest.raises(KeyboardInterrupt):
+        run_here(output, stop)
+
+    assert run_federation(output, engine=engine, console=Console(quiet=True), resume=True)
+
+    assert weights_hash(output) == weights_hash(whole)
+    assert [one["checkpoint"] for one in events(output, "resumed")] == ["0006-merged"]
 
 
 def test_a_site_that_raises_is_left_out_with_the_reply_of_flower(output: Path) -> None:

@@ -173,7 +173,7 @@ def test_the_server_reads_the_roster_that_lies_beside_the_sites(plan: RunPlan, t
     assert roster is not None
     assert [entry.site for entry in roster.entries] == ["clinic-1", "clinic-2", "laboratory"]
     (tmp_path / "governance.json").write_text("{")
-    with pytest.raises(PrivacyError, match=r"'governance\.json', cannot be read"):
+    with pytest.raises(PrivacyError, match=r"'governance\.json': Invalid JSON"):
         roster_of(context(str(tmp_path)))
 
 

@@ -12,11 +12,11 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from lego_core.errors import RunError
+from lego_core.report.progress import Diary, RunState, Watch
 from simulations import processes
 from simulations.cli import app
 from simulations.flower import Flower, stage_app
 from simulations.processes import environment, marked, program, stop_marked
-from simulations.progress import Diary, RunState, Watch
 from simulations.run import make_room, on_disk
 
 SLEEP = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -82,6 +82,26 @@ def test_overwriting_spares_files_that_no_rehearsal_has_written(tmp_path: Path) 
         make_room(tmp_path, overwrite=True)
 
     assert (tmp_path / "thesis.tex").exists()
+
+
+def test_where_no_rehearsal_was_none_is_resumed(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["run", "pbc", "--output", str(tmp_path), "--resume"])
+
+    assert done.exit_code == 2
+    assert "There is no rehearsal to resume" in " ".join(done.stderr.split())
+    assert "it has no 'sites/plan.toml'. Name its folder with --output" in " ".join(done.stderr.split())
+
+
+def test_progress_of_a_resumed_run_goes_on() -> None:
+    state = RunState()
+    state.take({"event": "offer", "site": "clinic", "modalities": {"clinical": 10}})
+    state.take({"event": "finished", "status": "failed", "reason": "The power went off."})
+
+    said = state.take({"event": "resumed", "checkpoint": "0003-blocks-round-001"})
+
+    assert said == "the run goes on from checkpoint 0003-blocks-round-001"
+    assert not state.ended
+    assert (state.reason, state.sites) == ("", 0)
 
 
 def test_what_is_on_the_disk_is_named(tmp_path: Path) -> None:

@@ -21,6 +21,31 @@ def test_the_card_has_headline_privacy_limits_and_how_to_load(survival_report: R
     assert 'ModelBundle.load("PATH").model' in card
 
 
+def test_the_card_says_what_it_is_for_and_how_to_predict(survival_report: RunReport) -> None:
+    card = render_card(survival_report, manifest={"blocks": HASHES})
+    intended = card.split("## Intended use")[1].split("## ")[0]
+    assert "in research" in intended
+    assert "Not for patients of another kind" in intended
+    used = card.split("## Use")[1]
+    assert all(f"fedlego {command} BUNDLE" in used for command in ("verify", "predict", "export"))
+
+
+def test_the_card_has_every_part_that_a_reader_needs(survival_report: RunReport) -> None:
+    card = render_card(survival_report, manifest={"blocks": HASHES})
+    parts = [line.removeprefix("## ") for line in card.splitlines() if line.startswith("## ")]
+    assert parts == [
+        "Intended use", "Recommendation", "Results", "This run was not private", "Data", "Recipe", "Limits",
+        "Blocks", "Use",
+    ]  # fmt: skip
+    assert "95 % interval" in card
+    assert "Made with lego-core 0.1.0" in card
+
+
+def test_scores_without_a_recommendation_are_not_called_missing(survival_report: RunReport) -> None:
+    report = survival_report.model_copy(update={"recommendation": None})
+    assert "since nothing shows which model is best" in render_card(report, manifest={"blocks": HASHES})
+
+
 def test_the_card_recommends(survival_report: RunReport) -> None:
     advice = survival_report.recommendation
     assert advice is not None
