@@ -11,8 +11,6 @@ import inspect
 import time
 from typing import final
 
-from lego_core.errors import RunError
-
 MODULE = "flwr.supernode.start_client_internal"
 WAITS = {"sleep(3)", "sleep(0.5)"}  # where the loop has nothing to do, and where its own program works
 IDLE_SECONDS = 3.0
@@ -46,14 +44,14 @@ def poll_as_needed() -> None:
     """Change how often the SuperNode of this process asks for work; call it before the node starts.
 
     Raises:
-        RunError: If the installed Flower's loop is not the one that this was written for.
+        ImportError: If the installed Flower's loop is not the one that this was written for.
     """
     module = importlib.import_module(MODULE)
     clock = getattr(module, "time", None)
     if isinstance(clock, Clock):
         return
     if clock is not time or _uses_of_time(inspect.getsource(module)) != WAITS:
-        raise RunError(
+        raise ImportError(
             f"The loop of the installed Flower's SuperNode ({MODULE}) is not the one whose waits can be "
             "shortened. Install flwr 1.41, or start the node without shorter waits."
         )

@@ -1,12 +1,14 @@
 """Flower's SuperNode with short waits: it asks for work as needed, and its program starts from a fork.
 
-`python -m deploy.quick_node FOLDER ARGUMENTS…` takes the arguments of `flower-supernode`.
+`python -m deploy.quick_node FOLDER ARGUMENTS…` takes the arguments of `flower-supernode`. Like
+`pinned_supernode.py`, this imports nothing of this project that would bring torch along.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from deploy.polling import poll_as_needed
@@ -22,13 +24,15 @@ def quick(folder: Path) -> Iterator[None]:
     Args:
         folder: A folder of this site's own for the socket.
 
-    Raises:
-        RunError: If the installed Flower is another one, or the waiting process does not start.
+    What cannot be shortened goes to the log, and the node then runs as Flower ships it.
     """
-    poll_as_needed()
-    before = dict(os.environ)
-    with warm_starts(folder, {**TASK_POLL, **before}) as env:
-        os.environ.update(env)
+    log, before = logging.getLogger("flwr"), dict(os.environ)
+    with ExitStack() as stack:
+        try:
+            poll_as_needed()
+            os.environ.update(stack.enter_context(warm_starts(folder, {**TASK_POLL, **before})))
+        except (ImportError, OSError) as error:
+            log.warning("This node answers in Flower's usual time: %s", error)
         try:
             yield
         finally:

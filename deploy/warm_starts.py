@@ -17,8 +17,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from lego_core.errors import RunError
-
 COMMAND = "flwr-clientapp"
 SOCKET = "warm.sock"
 START_SECONDS = 120.0
@@ -38,20 +36,19 @@ def warm_starts(folder: Path, env: Mapping[str, str]) -> Iterator[dict[str, str]
         The environment to start the node with.
 
     Raises:
-        RunError: If the folder's name is too long for a socket, or the process does not start.
+        OSError: If the folder's name is too long for a socket, or the process does not start.
     """
     folder.mkdir(mode=stat.S_IRWXU, parents=True, exist_ok=True)
     folder.chmod(stat.S_IRWXU)
     socket = folder / SOCKET
     if len(os.fsencode(socket)) > LONGEST_SOCKET_PATH:
-        raise RunError(
+        raise OSError(
             f"The path of the socket in the site's folder has {len(os.fsencode(socket))} bytes and may have "
-            f"{LONGEST_SOCKET_PATH}. Choose a shorter folder.",
-            local=str(socket),
+            f"{LONGEST_SOCKET_PATH}. Choose a shorter folder."
         )
     usual = shutil.which(COMMAND, path=env.get("PATH"))
     if usual is None:
-        raise RunError(f"The program '{COMMAND}' is not on the path. Install flwr.")
+        raise OSError(f"The program '{COMMAND}' is not on the path. Install flwr.")
     socket.unlink(missing_ok=True)
     launcher = folder / COMMAND
     text = (HERE / "_ask_to_fork.py").read_text(encoding="utf-8")
@@ -75,7 +72,7 @@ def _wait_for(socket: Path, process: subprocess.Popen[bytes]) -> None:
     deadline = time.monotonic() + START_SECONDS
     while not socket.exists():
         if process.poll() is not None or time.monotonic() > deadline:
-            raise RunError(
+            raise OSError(
                 "The process that keeps the site's imports ready did not start. See the site's console; the "
                 "node can be started without it, and then every message costs some seconds more."
             )

@@ -37,18 +37,18 @@ class ModalityPlan(Component):
             `common` goes on with the features that all sites have.
         learning_rate: Overrides the training settings, for this modality only.
         weight_decay: Likewise.
-        ranges: Least and largest value that a feature can have, by its name. Preflight at a site finds
-            values outside; a run does not look at it.
         smallest_group: Fewest sites that must answer in its rounds, in place of the number for all
             modalities (`participation.smallest-group`).
+        ranges: Least and largest value that a feature can have, by its name. Preflight at a site finds
+            values outside; a run does not look at it.
     """
 
     encoder: Encoder
     features: Literal["equal", "common"] = "equal"
     learning_rate: float | None = Field(default=None, gt=0)
     weight_decay: float | None = Field(default=None, ge=0)
-    ranges: dict[str, tuple[float, float]] | None = None
     smallest_group: int | None = Field(default=None, ge=1)
+    ranges: dict[str, tuple[float, float]] | None = None
 
     @field_validator("ranges")
     @classmethod

@@ -1,7 +1,7 @@
 """The only file that calls Flower's Grid: send questions, wait with a bound, sort the answers."""
 
 import time
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import final
@@ -25,10 +25,10 @@ SEE_WHO_IS_BACK_SECONDS = 1.0
 SAY_EVERY_SECONDS = 5.0
 ASKED_AT_MOST = 3  # one letter, if the site is lost or breaks off over it
 KEPT_FOR_WAITS = 3  # how many waits long Flower keeps a question, so that a slow site is seen to be busy
-NOBODY = 0  # no node of Flower has this number
-NOT_BACK = "The site is not asked: it did not come back as it was before the run was resumed."
 BUSY = "The site is still busy with an earlier question."
 STILL_GONE = "The site was lost earlier in the run, and is not back."
+NOBODY = 0  # no node of Flower has this number
+NOT_BACK = "The site is not asked: it did not come back as it was before the run was resumed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +98,6 @@ class Exchange:
         if self.gone:
             self.gone.difference_update(self.node_ids())
         wait = _Wait(self, timeout_seconds, doing)
-        asked = []
         for question in questions:
             if question.node_id == NOBODY:
                 wait.settle(question, NOT_BACK)
@@ -106,12 +105,11 @@ class Exchange:
                 wait.settle(question, BUSY)
             elif question.node_id in self.gone:
                 wait.settle(question, STILL_GONE)
-            else:
-                asked.append(question)
-        if asked:
-            sites = sorted({question.site for question in asked})
+        there = [question for question in questions if id(question) not in wait.answers]
+        if there:
+            sites = sorted({question.site for question in there})
             self.log.write("asked", {**doing, "sites": sites, "limit_seconds": timeout_seconds})
-        for question in asked:
+        for question in there:
             wait.begin(question, self._talk(question, doing))
         wait.run()
         for message_id, leg in wait.unanswered.items():
@@ -206,12 +204,11 @@ class _Wait:
         pause = SHORTEST_POLL_SECONDS
         while self._open or self._lost:
             replies = list(self._grid.pull_messages(list(self._open))) if self._open else []
-            before = set(self.answers)
-            for reply in replies:
-                leg = self.unanswered.pop(reply.metadata.reply_to_message_id)
+            legs = [self.unanswered.pop(reply.metadata.reply_to_message_id) for reply in replies]
+            for leg, reply in zip(legs, replies, strict=True):
                 if id(leg.question) not in self.answers:  # else the conversation about it has ended
                     self._take(leg, reply)
-            self._tell_who_was_heard([one for key, one in self.answers.items() if key not in before])
+            self._note_heard({leg.question.site for leg in legs if id(leg.question) in self.answers})
             if self._seconds > self._limit:
                 break
             self._ask_again()
@@ -299,19 +296,18 @@ class _Wait:
         self._log.write("asked-again", {**self._doing, "site": leg.question.site, "reason": why})
         self._send(leg)
 
-    @property
-    def _waited_for(self) -> list[str]:
-        return sorted({leg.question.site for leg in (*self._open.values(), *self._lost)})
-
-    def _tell_who_was_heard(self, answers: Collection[Answer]) -> None:
-        if answers:
-            sites = sorted({one.question.site for one in answers})
-            told = {"sites": sites, "for": self._waited_for, "seconds": round(self._seconds, 3)}
+    def _note_heard(self, sites: Set[str]) -> None:
+        if sites:
+            told = {"sites": sorted(sites), "for": self._waiting_for, "seconds": round(self._seconds, 3)}
             self._log.write("heard", {**self._doing, **told})
+
+    @property
+    def _waiting_for(self) -> list[str]:
+        return sorted({leg.question.site for leg in (*self._open.values(), *self._lost)})
 
     def _say(self) -> None:
         now = time.monotonic()
         if now - self._said > SAY_EVERY_SECONDS:
             self._said = now
             waited = {"seconds": round(self._seconds), "limit_seconds": self._limit}
-            self._log.write("waiting", {**self._doing, "for": self._waited_for, **waited})
+            self._log.write("waiting", {**self._doing, "for": self._waiting_for, **waited})

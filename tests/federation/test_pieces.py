@@ -1,7 +1,7 @@
 """Large tensors travel in pieces: nothing else changes, nothing stays behind, nothing is taken on trust."""
 
 import errno
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
@@ -429,7 +429,7 @@ def test_pieces_hold_every_byte_that_is_lacking_once_and_in_order(
 
 
 @pytest.fixture
-def whole(run: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[object, int], Rehearsal]]:
+def whole(run: Run, monkeypatch: pytest.MonkeyPatch) -> Callable[[object, int], Rehearsal]:
     def rehearse(plan: object, largest: int) -> Rehearsal:
         monkeypatch.setattr(parcels, "LARGEST_MESSAGE", largest)
         return run(plan, grid=ListeningGrid)

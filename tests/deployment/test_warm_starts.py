@@ -12,7 +12,6 @@ import psutil
 import pytest
 
 from deploy.warm_starts import COMMAND, warm_starts
-from lego_core.errors import RunError
 
 pytestmark = pytest.mark.slow
 
@@ -96,7 +95,7 @@ def test_child_ends_with_whoever_asked_for_it(env: dict[str, str]) -> None:
 
 def test_path_that_no_socket_can_have_is_told(tmp_path: Path) -> None:
     with (
-        pytest.raises(RunError, match="Choose a shorter folder"),
+        pytest.raises(OSError, match="Choose a shorter folder"),
         warm_starts(tmp_path / ("x" * 90), dict(os.environ)),
     ):
         pass
