@@ -29,16 +29,20 @@ from deploy.seeing._events_of_runs import (
 )
 from deploy.seeing._events_of_sites import (
     Answered,
+    AnsweredLate,
     Asked,
+    AskedAgain,
     BudgetSpent,
     Heard,
     OfferMade,
     OpeningAsked,
+    PiecesLeft,
     PrivacySpent,
     Shortened,
     SiteLeftOut,
     SumDiffersByOne,
     SumOpened,
+    Travelling,
     Waiting,
 )
 
@@ -46,7 +50,7 @@ AnyEvent = Annotated[
     RunStarted | PhaseStarted | Asked | Heard | Waiting | OfferMade | SiteLeftOut | Agreed | NobodyJudges
     | RoundStarted | Answered | PrivacySpent | OpeningAsked | SumOpened | SumDiffersByOne | ScoresPutAside
     | Shortened | BudgetSpent | TakenBack | RoundFinished | BlockFinished | Merged | Evaluated | Recommended
-    | CheckpointDamaged | Resumed | Finished,
+    | CheckpointDamaged | Resumed | Finished | AskedAgain | AnsweredLate | Travelling | PiecesLeft,
     Field(discriminator="event"),
 ]  # fmt: skip
 KINDS: dict[str, type[AbstractEvent]] = {
@@ -58,8 +62,10 @@ __all__ = [
     "AbstractEvent",
     "Agreed",
     "Answered",
+    "AnsweredLate",
     "AnyEvent",
     "Asked",
+    "AskedAgain",
     "BlockFinished",
     "BudgetSpent",
     "CheckpointDamaged",
@@ -71,6 +77,7 @@ __all__ = [
     "OfferMade",
     "OpeningAsked",
     "PhaseStarted",
+    "PiecesLeft",
     "PrivacySpent",
     "Recommended",
     "Resumed",
@@ -84,5 +91,6 @@ __all__ = [
     "SumDiffersByOne",
     "SumOpened",
     "TakenBack",
+    "Travelling",
     "Waiting",
 ]
