@@ -46,6 +46,47 @@ class Waiting(AbstractEvent):
 
 
 @final
+class AskedAgain(AbstractEvent):
+    """A site that was lost over a question is asked once more; Flower's reason in words."""
+
+    event: Literal["asked-again"]
+    phase: str
+    round: int
+    site: str
+    reason: str
+
+
+@final
+class AnsweredLate(AbstractEvent):
+    """The answer to a question that nobody waits for any more; it is dropped, and the site is free again."""
+
+    event: Literal["answered-late"]
+    site: str
+
+
+@final
+class Travelling(AbstractEvent):
+    """So much of a large question or answer has travelled, in pieces."""
+
+    event: Literal["travelling"]
+    phase: str
+    round: int = 0
+    site: str
+    direction: str
+    mebibytes: int
+    of_mebibytes: int
+
+
+@final
+class PiecesLeft(AbstractEvent):
+    """A site could not be told to delete the pieces on its disk; it does so before the next run."""
+
+    event: Literal["pieces-left"]
+    site: str
+    reason: str
+
+
+@final
 class OfferMade(AbstractEvent):
     """A site takes part: its training patients by modality, rounded down to tens by itself."""
 
@@ -149,44 +190,3 @@ class OpeningAsked(AbstractEvent):
     round: int
     sum: str
     sites: Names
-
-
-@final
-class AskedAgain(AbstractEvent):
-    """A site was lost over a question, or its program broke off, and it is asked once more."""
-
-    event: Literal["asked-again"]
-    phase: str
-    round: int
-    site: str
-    reason: str
-
-
-@final
-class AnsweredLate(AbstractEvent):
-    """An answer came that nobody waits for any more; it was dropped, and its site is free again."""
-
-    event: Literal["answered-late"]
-    site: str
-
-
-@final
-class Travelling(AbstractEvent):
-    """Large tensors are on their way `to` a site or `from` it, piece by piece: so much of so much."""
-
-    event: Literal["travelling"]
-    phase: str
-    round: int
-    site: str
-    direction: Literal["to", "from"]
-    mebibytes: int
-    of_mebibytes: int
-
-
-@final
-class PiecesLeft(AbstractEvent):
-    """At the end of the run a site could not be told to drop the pieces on its disk; the next run does."""
-
-    event: Literal["pieces-left"]
-    site: str
-    reason: str

@@ -47,10 +47,11 @@ from deploy.seeing._events_of_sites import (
 )
 
 AnyEvent = Annotated[
-    RunStarted | PhaseStarted | Asked | Heard | Waiting | OfferMade | SiteLeftOut | Agreed | NobodyJudges
-    | RoundStarted | Answered | PrivacySpent | OpeningAsked | SumOpened | SumDiffersByOne | ScoresPutAside
-    | Shortened | BudgetSpent | TakenBack | RoundFinished | BlockFinished | Merged | Evaluated | Recommended
-    | CheckpointDamaged | Resumed | Finished | AskedAgain | AnsweredLate | Travelling | PiecesLeft,
+    RunStarted | PhaseStarted | Asked | Heard | Waiting | AskedAgain | AnsweredLate | Travelling
+    | PiecesLeft | OfferMade | SiteLeftOut | Agreed | NobodyJudges | RoundStarted | Answered | PrivacySpent
+    | OpeningAsked | SumOpened | SumDiffersByOne | ScoresPutAside | Shortened | BudgetSpent | TakenBack
+    | RoundFinished | BlockFinished | Merged | Evaluated | Recommended | CheckpointDamaged | Resumed
+    | Finished,
     Field(discriminator="event"),
 ]  # fmt: skip
 KINDS: dict[str, type[AbstractEvent]] = {
