@@ -128,7 +128,9 @@ class Exchange:
         questions = [
             Question(node, held[node], DropParcels().letter()) for node in sorted(there & held.keys())
         ]
-        for answer in self.ask(questions, timeout_seconds=timeout_seconds, doing={"phase": "end"}):
+        for answer in self.ask(
+            questions, timeout_seconds=timeout_seconds, doing={"phase": "end", "round": 0}
+        ):
             if answer.letter is None:
                 self.log.write("pieces-left", {"site": answer.question.site, "reason": answer.reason})
 

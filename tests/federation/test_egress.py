@@ -307,7 +307,7 @@ def test_latents_of_a_batch_in_the_state_of_a_model_do_not_leave(name: str, priv
 
 
 def test_door_alone_stops_what_the_training_let_through(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    def careless(model: Any) -> Contract:
+    def careless(model: Any, dtype: Any = None) -> Contract:
         return Contract(Update.kind, may_lack=True)
 
     monkeypatch.setattr("client.local_training.update_contract", careless)
