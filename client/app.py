@@ -13,7 +13,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 from torch import Tensor
 
-from client import answers, local_training
+from client import answers, local_training, parcels
 from client.gate import gate
 from client.records import read_letter, reply_with
 from client.site import Site
@@ -40,7 +40,7 @@ app = ClientApp(mods=[gate])
 @app.query("offer")
 def offer(message: Message, context: Context) -> Message:
     """What do you hold?"""
-    return reply_with(answers.offer(_open(context)), message)
+    return reply_with(answers.offer(_open(context)), message, context)
 
 
 @app.query("statistics")
@@ -82,25 +82,55 @@ def report(message: Message, context: Context) -> Message:
 @app.query("sum_keys")
 def sum_keys(message: Message, context: Context) -> Message:
     """Which keys do you take part in these sums with?"""
-    return reply_with(_seat(context).keys(AskSumKeys.read(read_letter(message))), message)
+    return reply_with(_seat(context).keys(AskSumKeys.read(read_letter(message, context))), message, context)
 
 
 @app.query("sum_shares")
 def sum_shares(message: Message, context: Context) -> Message:
     """Which shares of your secrets do you deal out?"""
-    return reply_with(_seat(context).shares(AskSumShares.read(read_letter(message))), message)
+    return reply_with(
+        _seat(context).shares(AskSumShares.read(read_letter(message, context))), message, context
+    )
 
 
 @app.query("sum_confirm")
 def sum_confirm(message: Message, context: Context) -> Message:
     """May the sums of these sites be opened?"""
-    return reply_with(_seat(context).confirm(AskSumConfirmations.read(read_letter(message))), message)
+    return reply_with(
+        _seat(context).confirm(AskSumConfirmations.read(read_letter(message, context))), message, context
+    )
 
 
 @app.query("sum_open")
 def sum_open(message: Message, context: Context) -> Message:
     """Which shares open them?"""
-    return reply_with(_seat(context).open(AskSumOpening.read(read_letter(message))), message)
+    return reply_with(
+        _seat(context).open(AskSumOpening.read(read_letter(message, context))), message, context
+    )
+
+
+@app.query("held")
+def held(message: Message, context: Context) -> Message:
+    """Which tensors of a coming question do you lack?"""
+    return reply_with(parcels.held(message, context), message)
+
+
+@app.query("take_piece")
+def take_piece(message: Message, context: Context) -> Message:
+    """Take this piece of them."""
+    return reply_with(parcels.take(message, context), message)
+
+
+@app.query("piece")
+def piece(message: Message, context: Context) -> Message:
+    """What is in this piece of your answer?"""
+    return reply_with(parcels.give(message, context), message)
+
+
+@app.query("drop_parcels")
+def drop_parcels(message: Message, context: Context) -> Message:
+    """Forget what is of no more use."""
+    return reply_with(parcels.drop(message, context), message)
 
 
 def _numbers(
@@ -110,11 +140,12 @@ def _numbers(
     context: Context,
 ) -> Message:
     """Answer a question for numbers, in the way that the site's plan prescribes."""
-    letter = read_letter(message)
+    letter = read_letter(message, context)
     question, site = kind.read(letter), _open(context)
     site.file.rules.check_question(question)
     check_weights(letter.tensors)
-    return reply_with(answer(site, question, letter.tensors, way_of(site, context, question)), message)
+    way = way_of(site, context, question)
+    return reply_with(answer(site, question, letter.tensors, way), message, context)
 
 
 def _seat(context: Context) -> SumSeat:

@@ -15,8 +15,9 @@ from flwr.app import Context, Message
 from flwr.clientapp.typing import ClientAppCallable
 
 from client.audit import note_answer, note_refusal
-from client.records import read_letter, reply_with
+from client.records import parcel_in, read_letter, reply_with
 from client.site import local_log, plan_of
+from client.spool import Spool
 from lego_core.egress import contract_of
 from lego_core.errors import BudgetSpent, LegoError, ProtocolError, SiteRefusal
 from lego_core.letters import Letter
@@ -29,6 +30,9 @@ def gate(message: Message, context: Context, call_next: ClientAppCallable) -> Me
         answer = call_next(message, context)
         letter = _declared(answer, message, context)
         note_answer(letter, question=message, context=context)
+        parcel = parcel_in(answer)
+        if parcel is not None:
+            Spool.of(context).let_out(parcel)
     except LegoError as error:
         _write_incident(context, error.public, f"{error.local}\n{traceback.format_exc()}")
         refusal = Refusal(
@@ -47,12 +51,13 @@ def gate(message: Message, context: Context, call_next: ClientAppCallable) -> Me
 
 def _refuse(message: Message, context: Context, refusal: Refusal) -> Message:
     with suppress(Exception):  # it holds nothing of a patient, and the server must not wait in vain
+        Spool.of(context).drop_drafts()
         note_refusal(refusal, question=message, context=context)
     return reply_with(refusal.letter(), message)
 
 
 def _declared(answer: Message, message: Message, context: Context) -> Letter:
-    letter = read_letter(answer)
+    letter = read_letter(answer, context)
     known = {kind.kind: kind for kind in ANSWERS}
     if letter.kind not in known:
         raise ProtocolError(
@@ -66,7 +71,7 @@ def _declared(answer: Message, message: Message, context: Context) -> Letter:
             "Nothing was sent."
         )
     if letter.kind != Refusal.kind:
-        contract_of(read_letter(message), lambda: plan_of(context)).check(letter, sender="The site")
+        contract_of(read_letter(message, context), lambda: plan_of(context)).check(letter, sender="The site")
     return letter
 
 

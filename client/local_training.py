@@ -17,7 +17,7 @@ from lego_core.assemble import Ingredients, build_block, build_fuse
 from lego_core.block import LegoBlock
 from lego_core.egress import forms_of, update_contract
 from lego_core.errors import DataError, SiteRefusal
-from lego_core.exchangeable import exchanged
+from lego_core.exchangeable import exchanged, rounded
 from lego_core.fuse import LegoFuse
 from lego_core.guard import shortened
 from lego_core.letters import Letter
@@ -98,7 +98,8 @@ def _answer(
 ) -> Letter:
     """Score the weights received; train them too, unless only the score was asked for."""
     started = time.monotonic()
-    plan, task, contract = site.plan, question.agreement.task, update_contract(model)  # before any patient
+    plan, task = site.plan, question.agreement.task
+    contract = update_contract(model, plan.travel_dtype)  # before any patient
     train, validation = cohort.part("train"), cohort.part("validation")
     alone = plan.privacy.sum_terms is not None and not way.is_unseen  # then losses have no sum to hide in
     judges = validation.keep([]) if alone else if_enough(site, validation)
@@ -129,7 +130,8 @@ def _answer(
     updates, were_longer = _updates(model, difference, patients=len(train), plan=plan)
     seconds = time.monotonic() - started
     progress = scored.model_copy(update={"train_losses": losses, "seconds": seconds})
-    letter = Update(weight=float(len(train)), progress=progress, spent=spent).letter(_named(model, updates))
+    tensors = rounded(_named(model, updates), plan.travel_dtype)
+    letter = Update(weight=float(len(train)), progress=progress, spent=spent).letter(tensors)
     contract.check(letter, sender=f"Site '{site.file.name}'")
     numbers = progress.losses_to_sums(train_patients=len(train), shortened=were_longer)
     addends = [

@@ -179,7 +179,7 @@ class SiteRules(Component):
             )
         yield from self._against_modalities(plan)
         terms = plan.privacy.sum_terms
-        sites = terms.fewest if terms else plan.participation.smallest_group
+        sites = terms.fewest if terms else plan.fewest_sites
         if sites < self.smallest_group:
             yield (
                 f"the run goes on with {sites} sites and this site asks for {self.smallest_group} (key "

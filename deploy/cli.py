@@ -24,6 +24,7 @@ from deploy.kit import make_kit
 from deploy.preflight.cli import app as before_a_run
 from deploy.renewal import renew as renew_all
 from deploy.request import read_request
+from deploy.seeing.cli import app as seeing
 
 app = typer.Typer(
     help="Set up a federation between institutions, and keep it.",
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.add_typer(programs)
 app.add_typer(before_a_run)
 app.add_typer(targets)
+app.add_typer(seeing)
 
 Folder = Annotated[Path, typer.Argument(help="The coordinator's folder.", resolve_path=True)]
 Site = Annotated[str, typer.Argument(help="Name of the site.")]

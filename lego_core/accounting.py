@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from math import ceil, floor, log, log10
 from typing import final
 
-from scipy.optimize import root_scalar
-
 from lego_core._opacus import require_opacus
 from lego_core.errors import PrivacyError
 
@@ -120,6 +118,8 @@ def needed_noise(epsilon: float, *, delta: float, sampling_rate: float, steps: i
     little = enough / 2
     while excess(little) <= 0:
         enough, little = little, little / 2
+    from scipy.optimize import root_scalar  # slow to import
+
     noise = float(root_scalar(excess, bracket=(little, enough), xtol=1e-3 * little).root)
     digits = 2 - floor(log10(noise))
     noise = ceil(noise * 10**digits) / 10**digits

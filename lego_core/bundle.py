@@ -21,6 +21,7 @@ from torch import Tensor
 
 from lego_core._bundle_signature import SIGNATURE, signature_file
 from lego_core.assemble import build_models
+from lego_core.errors import BundleError
 from lego_core.evaluation import ModelSet
 from lego_core.fuse import LegoFuse
 from lego_core.manifest import (
@@ -30,6 +31,7 @@ from lego_core.manifest import (
     Provenance,
     checked_file,
     hash_of_manifest,
+    lego_version,
     manifest_bytes,
     read_manifest,
     versions,
@@ -147,7 +149,15 @@ class ModelBundle:
             list(manifest.agreement.schemas),
             with_fused=manifest.with_fused,
         )
-        models.load_state_dict(load(contents[WEIGHTS]))
+        try:
+            models.load_state_dict(load(contents[WEIGHTS]))
+        except RuntimeError as error:
+            raise BundleError(
+                f"Bundle '{folder.name}': its weights do not fit the models that this version of the code "
+                f"builds from its plan. It was made with lego_core {manifest.versions.get('lego_core')}, and "
+                f"this is {lego_version()}. Read it with the code that made it.",
+                local=str(error),
+            ) from error
         report = RunReport.model_validate_json(contents[REPORT])
         return cls(
             models.eval(),

@@ -18,6 +18,16 @@ from lego_core.exchangeable import declared, exchanged
 from lego_core.fuse import LegoFuse
 from lego_core.gram import GramStatistics
 from lego_core.letters import AbstractMessage, Letter
+from lego_core.parcel_letters import (
+    AskHeld,
+    AskPiece,
+    DropParcels,
+    Held,
+    ParcelsDropped,
+    Piece,
+    PieceTaken,
+    TakePiece,
+)
 from lego_core.plan import RunPlan
 from lego_core.protocol import (
     QUESTIONS,
@@ -72,6 +82,9 @@ WITHOUT_NUMBERS: dict[type[AbstractMessage], type[AbstractMessage]] = {
     AskSumShares: SumShares,
     AskSumConfirmations: SumConfirmations,
     AskSumOpening: SumOpening,
+    AskHeld: Held,
+    TakePiece: PieceTaken,
+    DropParcels: ParcelsDropped,
 }
 
 
@@ -169,6 +182,8 @@ def contract_of(letter: Letter, read_plan: Callable[[], RunPlan]) -> Contract:
     if letter.kind not in known:
         return Contract(None)
     question = known[letter.kind].read(letter)
+    if isinstance(question, AskPiece):
+        return Contract(Piece.kind, {"bytes": (torch.Size([question.length]), torch.uint8)})
     if type(question) in WITHOUT_NUMBERS:
         return Contract(WITHOUT_NUMBERS[type(question)].kind)
     plan = read_plan()
@@ -200,7 +215,7 @@ def in_the_open(question: AbstractMessage, plan: RunPlan) -> Contract:
         case AskBlockUpdate() | AskFuseUpdate():
             if question.score_only:
                 return Contract(Progress.kind)
-            return update_contract(model_of(question, plan))
+            return update_contract(model_of(question, plan), plan.travel_dtype)
         case _:
             return Contract(None)
 
@@ -235,10 +250,15 @@ def forms_of(question: AbstractSummable, plan: RunPlan) -> list[SumForm]:
             )
 
 
-def update_contract(model: LegoBlock | LegoFuse) -> Contract:
-    """What may leave a site that trains this model; asked for before it trains."""
+def update_contract(model: LegoBlock | LegoFuse, dtype: torch.dtype = torch.float32) -> Contract:
+    """What may leave a site that trains this model, asked for before it trains.
+
+    Args:
+        model: The untrained model.
+        dtype: The type in which its weights travel.
+    """
     constants = exchanged(model).keys() - dict(model.named_parameters()).keys() - _running(model)
-    return Contract(Update.kind, declared(model), constants=frozenset(constants))
+    return Contract(Update.kind, declared(model, dtype), constants=frozenset(constants))
 
 
 def model_of(question: AskBlockUpdate | AskFuseUpdate, plan: RunPlan) -> LegoBlock | LegoFuse:

@@ -5,6 +5,8 @@ contribute to all of it. A block has two parts, its trunk (which a seed phase ag
 all modalities) and its own; a fused model has one per block, and its head.
 """
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -39,9 +41,27 @@ def parts(model: LegoBlock | LegoFuse) -> dict[str, tuple[str, ...]]:
     return {part: tuple(name for name in names if name.startswith(start)) for part, start in starts.items()}
 
 
-def declared(model: LegoBlock | LegoFuse) -> dict[str, tuple[torch.Size, torch.dtype]]:
-    """All tensors that may leave a site that trains this model, where updates travel as they are.
+def declared(
+    model: LegoBlock | LegoFuse, dtype: torch.dtype = torch.float32
+) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    """All tensors that may leave a site that trains this model, where updates travel one by one.
 
     Names, shapes and types are known before any training.
+
+    Args:
+        model: The model.
+        dtype: The type in which they travel.
     """
-    return {name: (tensor.shape, torch.float32) for name, tensor in exchanged(model).items()}
+    return {name: (tensor.shape, dtype) for name, tensor in exchanged(model).items()}
+
+
+def rounded(tensors: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Tensors as they travel: those of float32 in another type, the others as they are.
+
+    Guarantees:
+        In bfloat16 every number within its range is off by 2^-8 of its size at most.
+    """
+    return {
+        name: tensor.to(dtype) if tensor.dtype == torch.float32 else tensor
+        for name, tensor in tensors.items()
+    }

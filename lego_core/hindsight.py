@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from math import isnan
 from typing import Literal, final
 
-from scipy.stats import kendalltau
-
 from lego_core._wording import count_of
 from lego_core.component import Component
 from lego_core.evaluation import PairMerge
@@ -78,6 +76,8 @@ def look_back(forecasts: Sequence[MergeabilityPair], merges: Sequence[PairMerge]
 
 
 def _agreement(measure: Measure, distances: Sequence[float], gains: Sequence[float]) -> RankAgreement:
+    from scipy.stats import kendalltau  # slow to import
+
     tau, p_value = map(float, kendalltau([-distance for distance in distances], gains))
     if isnan(tau):
         return RankAgreement(measure=measure, tau=None, p_value=None, verdict="unclear")

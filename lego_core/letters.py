@@ -14,15 +14,24 @@ from torch import Tensor
 
 from lego_core.component import Component, explain
 from lego_core.errors import ProtocolError
+from lego_core.parcels import Parcel
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Letter:
-    """One message in the form in which it travels."""
+    """One message in the form in which it travels.
+
+    Args:
+        kind: What it is.
+        body: Its plain part, as JSON.
+        tensors: Its tensors by name.
+        parcel: What these tensors are, where they travel in pieces and not beside the body.
+    """
 
     kind: str
     body: str
     tensors: Mapping[str, Tensor] = field(default_factory=dict)
+    parcel: Parcel | None = None
 
 
 AnyMessage = TypeVar("AnyMessage", bound="AbstractMessage")

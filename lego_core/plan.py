@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, final
 
+import torch
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from lego_core.aggregation import Aggregation, FedAvg
@@ -36,6 +37,8 @@ class ModalityPlan(Component):
             `common` goes on with the features that all sites have.
         learning_rate: Overrides the training settings, for this modality only.
         weight_decay: Likewise.
+        smallest_group: Fewest sites that must answer in its rounds, in place of the number for all
+            modalities (`participation.smallest-group`).
         ranges: Least and largest value that a feature can have, by its name. Preflight at a site finds
             values outside; a run does not look at it.
     """
@@ -44,6 +47,7 @@ class ModalityPlan(Component):
     features: Literal["equal", "common"] = "equal"
     learning_rate: float | None = Field(default=None, gt=0)
     weight_decay: float | None = Field(default=None, ge=0)
+    smallest_group: int | None = Field(default=None, ge=1)
     ranges: dict[str, tuple[float, float]] | None = None
 
     @field_validator("ranges")
@@ -228,12 +232,27 @@ class Participation(Component):
         wait_seconds: How long to wait for them.
         smallest_group: Fewest sites that must answer in a modality's round.
         round_seconds: How long to wait for the answers of a round.
+        return_seconds: How long of this to wait for a site that was lost to come back and be asked again.
     """
 
     sites: int | None = Field(default=None, ge=1)
     wait_seconds: float = Field(default=120.0, gt=0)
     smallest_group: int = Field(default=1, ge=1)
     round_seconds: float = Field(default=900.0, gt=0)
+    return_seconds: float = Field(default=120.0, ge=0)
+
+
+@final
+class Travel(Component):
+    """How weights travel between server and sites.
+
+    Args:
+        dtype: `bfloat16` halves what is sent in training: weights to the sites and updates back are rounded
+            to 8 significant bits on their way, and are float32 again at either end. Scores, statistics and
+            the bundle are not touched.
+    """
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
 
 
 @final
@@ -255,6 +274,7 @@ class RunPlan(Component):
     fuse: Fuse | None = None
     evaluation: Evaluation = Evaluation()
     participation: Participation = Participation()
+    travel: Travel = Travel()
     split: Split = Split()
     simulation: Simulation | None = None
 
@@ -320,6 +340,16 @@ class RunPlan(Component):
         return self
 
     @model_validator(mode="after")
+    def _check_sums_are_not_rounded(self) -> "RunPlan":
+        if self.travel.dtype != "float32" and self.privacy.sum_terms is not None:
+            raise ValueError(
+                f"travel.dtype is '{self.travel.dtype}', and under privacy '{self.privacy.kind}' sites "
+                "send masked whole numbers, which cannot be rounded, and check the hashes of the weights "
+                "they are sent; set travel.dtype to 'float32'"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _check_nothing_is_chosen_without_noise(self) -> "RunPlan":
         if self.privacy.noise_alone is not None and self.training.keep == "best":
             raise ValueError(
@@ -374,10 +404,25 @@ class RunPlan(Component):
         return f"{self.privacy.sums_table}.clip-norm" if self.privacy.sum_terms else "guard.norm-bound"
 
     @property
+    def travel_dtype(self) -> torch.dtype:
+        """The type in which weights and updates travel in training."""
+        return getattr(torch, self.travel.dtype)
+
+    @property
     def expected_sites(self) -> int:
         """How many sites to wait for at the start."""
         simulated = self.simulation.num_hospitals if self.simulation else 1
         return self.participation.sites or simulated
+
+    def smallest_group_of(self, name: str) -> int:
+        """Fewest sites that must answer in a round of a modality's block, or of the fused model."""
+        own = self.modalities[name].smallest_group if name in self.modalities else None
+        return own or self.participation.smallest_group
+
+    @property
+    def fewest_sites(self) -> int:
+        """Fewest sites that anything of the run is trained on."""
+        return min(self.participation.smallest_group, *map(self.smallest_group_of, self.modalities))
 
     def training_of(self, modality: str) -> TrainingSettings:
         """The training settings with what this modality overrides."""

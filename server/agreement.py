@@ -283,7 +283,7 @@ def _read_outcomes(letter: Letter, *, like: OutcomeStatistics) -> dict[str, Tens
 
 
 def _check_enough(modality: str, there: Sequence[object], plan: RunPlan) -> None:
-    smallest = plan.participation.smallest_group
+    smallest = plan.smallest_group_of(modality)
     if len(there) < smallest:
         raise RunError(
             f"Modality '{modality}' has {len(there)} sites that can train it, and plan '{plan.name}' asks "

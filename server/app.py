@@ -22,7 +22,7 @@ def main(grid: Grid, context: Context) -> None:
     output = Path(str(context.run_config["output"]))
     plan = plan_of(context)
     before = before_of(context, plan)  # if this run resumes one that broke off
-    exchange = Exchange(grid, log_of(context, before))
+    exchange = Exchange(grid, log_of(context, before), return_seconds=plan.participation.return_seconds)
     vault, way = partial(vault_of, context), partial(way_of, plan, exchange, context)
     run = FederatedRun(plan, exchange, vault=vault, way=way, before=before)
 
@@ -36,3 +36,4 @@ def main(grid: Grid, context: Context) -> None:
         report, records = make_report(run, results=results), provenance_of(run)
         bundle = ModelBundle(models, plan, run.agreed.agreement, report, records)
         bundle.save(output / "bundle", key=bundle_key)
+    exchange.drop_pieces()  # a run that failed leaves them where they are: the next one need not send them

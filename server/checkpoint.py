@@ -21,6 +21,7 @@ from torch import Tensor
 from lego_core.errors import LegoError, PrivacyError, RunError
 from lego_core.sealed_file import SealingKey, open_sealed, seal
 
+FORMAT = 1
 KEEP = 2  # the last one and the one before, should the disk fail under the last
 CONTENTS, TENSORS, SEALED = "checkpoint.json", ".safetensors", ".sealed"
 NAME = re.compile(r"(\d{4,})-.+")
@@ -136,6 +137,11 @@ def read_checkpoint(folder: Path, *, key: SealingKey | None = None) -> Checkpoin
     if hashlib.sha256(line.encode()).hexdigest() != written.strip():
         raise _damaged(folder, CONTENTS)
     contents = json.loads(line)
+    if contents["format"] != FORMAT:
+        raise RunError(
+            f"Checkpoint '{folder.name}' has format {contents['format']} and this version reads {FORMAT}. "
+            "Resume the run with the version that began it."
+        )
     tensors = {}
     for name, file in contents["files"].items():
         content = _read(folder, file["name"], key)
@@ -168,7 +174,9 @@ def _write_contents(
             written[digest] = f"{key}{TENSORS}"
             _write(vault, folder / written[digest], content, about=f"{name}/{key}")
         files[key] = {"name": written[digest], "sha256": digest}
-    line = json.dumps({"format": 1, "state": state, "files": files})  # in order: that of modalities counts
+    line = json.dumps(
+        {"format": FORMAT, "state": state, "files": files}
+    )  # in order: that of modalities counts
     hashed = f"{line}\n{hashlib.sha256(line.encode()).hexdigest()}\n".encode()
     _write(vault, folder / CONTENTS, hashed, about=f"{name}/{CONTENTS}")
     _sync(folder)

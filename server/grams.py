@@ -61,7 +61,7 @@ def _ask(block: LegoBlock, one: Participant, form: SumForm, agreement: Agreement
 
 
 def _check_enough(modality: str, there: int, plan: RunPlan, *, because: str = "") -> None:
-    smallest = plan.participation.smallest_group
+    smallest = plan.smallest_group_of(modality)
     if there < smallest:
         raise RunError(
             f"The merge of plan '{plan.name}' works with Gram matrices; {there} sites gave theirs of block "

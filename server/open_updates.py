@@ -1,8 +1,10 @@
 """Updates that travel as they are: every site's is read by itself."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
+
+import torch
 
 from lego_core.errors import RunError
 from lego_core.exchangeable import declared, parts
@@ -97,9 +99,11 @@ def _checked(learner: Learner, one: Asked, letter: Letter, *, plan: RunPlan, sco
     if not update.weight > 0:
         raise RunError(f"{sender} sent an update that no patient stands behind.")
     model = learner.model_for(one.member.held(learner.modalities))
-    check_tensors(letter, declared(model), sender=sender)
+    check_tensors(letter, declared(model, plan.travel_dtype), sender=sender)
+    letter = replace(letter, tensors={name: tensor.float() for name, tensor in letter.tensors.items()})
     bound = plan.update_bound
     if bound is not None:
+        bound *= 1 + torch.finfo(plan.travel_dtype).eps / 2  # what rounding on the way may add
         for part, names in sum_parts(model).items():
             update = _weighted(letter, names)
             whose = f"{sender}, part '{part}': its update"

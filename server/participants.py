@@ -64,6 +64,9 @@ def gather(exchange: Exchange, plan: RunPlan, *, roster: Collection[str] | None 
         RunError: If no site comes, or none has anything to offer.
     """
     node_ids = wait_for_sites(exchange, plan, wanted=plan.expected_sites)
+    missing = plan.expected_sites - len(node_ids)
+    if missing > 0:
+        _note_missing(missing, plan=plan, exchange=exchange)
     participants: dict[str, Participant] = {}
     for answer in ask_offers(exchange, plan, node_ids):
         taken = participants.keys()
@@ -155,6 +158,17 @@ def first_difference(theirs: Component, ours: Component) -> tuple[str, object, o
     one, other = theirs.to_plain(), ours.to_plain()
     keys = [key for key in {**one, **other} if one.get(key) != other.get(key)]
     return (keys[0], one.get(keys[0]), other.get(keys[0])) if keys else None
+
+
+def _note_missing(missing: int, *, plan: RunPlan, exchange: Exchange) -> None:
+    """Put sites that did not come into the report; nobody knows their names."""
+    come, waited = plan.expected_sites - missing, plan.participation.wait_seconds
+    reason = (
+        f"Of {plan.expected_sites} sites, {come} came within {waited:g} seconds (keys sites and "
+        "wait-seconds of [participation]). Who comes later takes part from the next run on, since all "
+        "sites of a run agree on its features at the start."
+    )
+    exchange.log.leave_out(LeftOut(site=f"{missing} more", phase="offer", round=0, reason=reason))
 
 
 def wait_for_sites(exchange: Exchange, plan: RunPlan, *, wanted: int) -> Sequence[int]:

@@ -101,7 +101,7 @@ class Rounds:
             if left.budget_spent
             and (left.phase, left.round, left.modality) == (self.questions.phase, number, learner.name)
         }
-        smallest = self.plan.participation.smallest_group
+        smallest = self.plan.smallest_group_of(learner.name)
         if not spent or (not gathered.closed and len(gathered.sites) >= smallest):
             return False
         told = {"phase": self.questions.phase, "round": number, "modality": learner.name}
@@ -152,8 +152,8 @@ class Rounds:
     def _check_enough(
         self, number: int, learners: Sequence[Learner], gathered: Mapping[str, Gathered]
     ) -> None:
-        smallest = self.plan.participation.smallest_group
         for learner in learners:
+            smallest = self.plan.smallest_group_of(learner.name)
             own = gathered[learner.name]
             if own.closed or len(own.sites) < smallest:
                 raise RunError(

@@ -25,6 +25,7 @@ SAID_ALOUD = {
     "checkpoint-damaged": "{reason}",
     "resumed": "the run goes on from checkpoint {checkpoint}",
     "recommended": "{sentence} {afterwards}",
+    "travelling": "{direction} site {site}: {mebibytes} of {of_mebibytes} MiB",
     "finished": "{status} {reason} bundle: {bundle}; report: {report}",
 }
 

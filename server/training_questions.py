@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, final
 
+from lego_core.exchangeable import rounded
 from lego_core.plan import RunPlan
 from lego_core.protocol import Agreement, AskBlockUpdate, AskFuseUpdate
 from lego_core.sum_forms import tensor_hashes
@@ -39,7 +40,8 @@ class TrainingQuestions:
             )
         else:
             question = AskFuseUpdate(modalities=held, weights=weights, **about)
-        return Asked(site, question, (), tensors=learner.state_for(held), about=learner.name)
+        tensors = rounded(learner.state_for(held), self.plan.travel_dtype)
+        return Asked(site, question, (), tensors=tensors, about=learner.name)
 
     @property
     def is_one_shot(self) -> bool:

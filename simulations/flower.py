@@ -58,27 +58,32 @@ class Flower:
         process: Its first process.
         home: Where Flower and Ray keep their files.
         env: The environment of everything that belongs to it.
+        address: Where it listens.
     """
 
     process: subprocess.Popen[bytes]
     home: Path
     env: Mapping[str, str]
+    address: str
 
-    def submit(self, app: Path, *, sites: int, run_config: Mapping[str, str]) -> str:
+    def submit(self, app: Path, *, sites: int | None, run_config: Mapping[str, str]) -> str:
         """Hand over a run, and give its number.
 
         Args:
             app: The copy of the code.
-            sites: How many sites to play.
+            sites: How many sites to play; None where real ones are connected.
             run_config: Values for keys of `[tool.flwr.app.config]`.
 
         Raises:
             RunError: If Flower does not take it.
         """
-        workers = max(1, min(os.cpu_count() or 1, sites, MOST_WORKERS))
-        federation = f"num-supernodes={sites} client-resources-num-cpus=1 init-args-num-cpus={workers}"
+        played = []
+        if sites is not None:
+            workers = max(1, min(os.cpu_count() or 1, sites, MOST_WORKERS))
+            federation = f"num-supernodes={sites} client-resources-num-cpus=1 init-args-num-cpus={workers}"
+            played = ["--federation-config", federation]
         config = " ".join(f"{key}={json.dumps(value)}" for key, value in run_config.items())
-        return self._ask("run", str(app), "local", "--federation-config", federation, "-c", config)["run-id"]
+        return self._ask("run", str(app), "local", *played, "-c", config)["run-id"]
 
     def status(self, run_id: str) -> tuple[str, str]:
         """How a run is (`finished:completed` if it ended well), and Flower's details.
@@ -132,11 +137,12 @@ class Flower:
 
 
 @contextmanager
-def flower_running(log: Path) -> Iterator[Flower]:
+def flower_running(log: Path, *, simulation: bool = True) -> Iterator[Flower]:
     """Run Flower's coordinator for as long as a `with` block lasts, and leave nothing behind.
 
     Args:
         log: Where everything that belongs to it writes.
+        simulation: Whether it plays the sites; otherwise they connect to it.
 
     Raises:
         RunError: If it does not start.
@@ -157,14 +163,15 @@ def flower_running(log: Path) -> Iterator[Flower]:
                 "OMP_NUM_THREADS": "1",
             },
         )
-        command = [program("flower-superlink"), "--insecure", "--simulation", "--isolation", "subprocess"]
+        command = [program("flower-superlink"), "--insecure", "--isolation", "subprocess"]
+        command += ["--simulation"] if simulation else []
         process = subprocess.Popen(
             [*command, "--host", "127.0.0.1", "--port", str(port)],
             cwd=home, env=env, stdin=subprocess.DEVNULL, stdout=lines, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
         try:
-            flower = Flower(process, home, env)
+            flower = Flower(process, home, env, f"127.0.0.1:{port}")
             flower.wait_until_ready(port)
             yield flower
         finally:

@@ -1,4 +1,4 @@
-"""`python -m deploy.preflight`: before a run, at the site and at the coordinator."""
+"""`python -m deploy`: before a run, at the site and at the coordinator."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -46,6 +46,47 @@ class Waiting(AbstractEvent):
 
 
 @final
+class AskedAgain(AbstractEvent):
+    """A site that was lost over a question is asked once more; Flower's reason in words."""
+
+    event: Literal["asked-again"]
+    phase: str
+    round: int
+    site: str
+    reason: str
+
+
+@final
+class AnsweredLate(AbstractEvent):
+    """The answer to a question that nobody waits for any more; it is dropped, and the site is free again."""
+
+    event: Literal["answered-late"]
+    site: str
+
+
+@final
+class Travelling(AbstractEvent):
+    """So much of a large question or answer has travelled, in pieces."""
+
+    event: Literal["travelling"]
+    phase: str
+    round: int = 0
+    site: str
+    direction: str
+    mebibytes: int
+    of_mebibytes: int
+
+
+@final
+class PiecesLeft(AbstractEvent):
+    """A site could not be told to delete the pieces on its disk; it does so before the next run."""
+
+    event: Literal["pieces-left"]
+    site: str
+    reason: str
+
+
+@final
 class OfferMade(AbstractEvent):
     """A site takes part: its training patients by modality, rounded down to tens by itself."""
 

@@ -1,4 +1,4 @@
-"""`python -m deploy.seeing`: status, dashboard, metrics, and the run for TensorBoard and MLflow."""
+"""`python -m deploy`: status, dashboard, metrics, and the run for TensorBoard and MLflow."""
 
 import json
 import time

@@ -29,24 +29,29 @@ from deploy.seeing._events_of_runs import (
 )
 from deploy.seeing._events_of_sites import (
     Answered,
+    AnsweredLate,
     Asked,
+    AskedAgain,
     BudgetSpent,
     Heard,
     OfferMade,
     OpeningAsked,
+    PiecesLeft,
     PrivacySpent,
     Shortened,
     SiteLeftOut,
     SumDiffersByOne,
     SumOpened,
+    Travelling,
     Waiting,
 )
 
 AnyEvent = Annotated[
-    RunStarted | PhaseStarted | Asked | Heard | Waiting | OfferMade | SiteLeftOut | Agreed | NobodyJudges
-    | RoundStarted | Answered | PrivacySpent | OpeningAsked | SumOpened | SumDiffersByOne | ScoresPutAside
-    | Shortened | BudgetSpent | TakenBack | RoundFinished | BlockFinished | Merged | Evaluated | Recommended
-    | CheckpointDamaged | Resumed | Finished,
+    RunStarted | PhaseStarted | Asked | Heard | Waiting | AskedAgain | AnsweredLate | Travelling
+    | PiecesLeft | OfferMade | SiteLeftOut | Agreed | NobodyJudges | RoundStarted | Answered | PrivacySpent
+    | OpeningAsked | SumOpened | SumDiffersByOne | ScoresPutAside | Shortened | BudgetSpent | TakenBack
+    | RoundFinished | BlockFinished | Merged | Evaluated | Recommended | CheckpointDamaged | Resumed
+    | Finished,
     Field(discriminator="event"),
 ]  # fmt: skip
 KINDS: dict[str, type[AbstractEvent]] = {
@@ -58,8 +63,10 @@ __all__ = [
     "AbstractEvent",
     "Agreed",
     "Answered",
+    "AnsweredLate",
     "AnyEvent",
     "Asked",
+    "AskedAgain",
     "BlockFinished",
     "BudgetSpent",
     "CheckpointDamaged",
@@ -71,6 +78,7 @@ __all__ = [
     "OfferMade",
     "OpeningAsked",
     "PhaseStarted",
+    "PiecesLeft",
     "PrivacySpent",
     "Recommended",
     "Resumed",
@@ -84,5 +92,6 @@ __all__ = [
     "SumDiffersByOne",
     "SumOpened",
     "TakenBack",
+    "Travelling",
     "Waiting",
 ]

@@ -92,7 +92,7 @@ def _running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
 @contextmanager
 def _dashboard(runs: Path) -> Iterator[str]:
     """Where a dashboard of these runs listens."""
-    with _running("-u", "-m", "deploy.seeing", "dashboard", str(runs), "--port", "0") as process:
+    with _running("-u", "-m", "deploy", "dashboard", str(runs), "--port", "0") as process:
         assert process.stdout is not None
         yield process.stdout.readline().split("is at ")[1].split(" until")[0]
 

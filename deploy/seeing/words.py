@@ -46,6 +46,14 @@ def sentence_of(event: told.AnyEvent) -> str:
         case told.OfferMade():
             held = ", ".join(f"{name} of {count}" for name, count in event.modalities.items())
             return f"Site {event.site} takes part: {held} patients."
+        case told.AskedAgain():
+            return f"Site {event.site} is asked once more: {event.reason}"
+        case told.AnsweredLate():
+            return f"Site {event.site} has answered too late, and is free again."
+        case told.Travelling():
+            return f"{event.direction} site {event.site}: {event.mebibytes} of {event.of_mebibytes} MiB."
+        case told.PiecesLeft():
+            return f"Pieces stay on the disk of site {event.site}: {event.reason}"
         case told.SiteLeftOut():
             about = f" of {event.modality}" if event.modality else ""
             how = "declines" if event.declined else "is left out"

@@ -5,7 +5,6 @@ from typing import Literal, final
 
 import numpy as np
 import pandas as pd
-from sksurv.datasets import load_breast_cancer
 
 from lego_core.datasets._assembly import assemble, one_row_each
 from lego_core.datasets._contract import AbstractDataset
@@ -32,6 +31,8 @@ class Breast(AbstractDataset):
     kind: Literal["breast"] = "breast"
 
     def load(self, folder: Path | None = None) -> Cohort:  # noqa: ARG002 - the data need no folder
+        from sksurv.datasets import load_breast_cancer  # slow to import, and only who has these data needs it
+
         patients, outcomes = load_breast_cancer()
         relapse = np.asarray(outcomes)
         genes = [column for column in patients.columns if column.startswith("X")]

@@ -60,7 +60,7 @@ class RowTokens(nn.Module):
         super().__init__()
         self.value = nn.Linear(num_features, token_dim)
         self.absent = nn.Linear(num_features, token_dim, bias=False)
-        self.time = _TimeEncoding(token_dim) if timed else None
+        self.time = TimeEncoding(token_dim) if timed else None
 
     def forward(self, inputs: Inputs) -> Tokens:
         """Embed every row."""
@@ -95,7 +95,7 @@ class PixelTokens(nn.Module):
         return Tokens(tokens.values + (line + column).flatten(1, 2), tokens.present)
 
 
-class _TimeEncoding(nn.Module):
+class TimeEncoding(nn.Module):
     """Say when, as sines and cosines of the time at scales from hours to decades.
 
     Shapes:
@@ -109,8 +109,11 @@ class _TimeEncoding(nn.Module):
 
     def forward(self, times_days: Float[Tensor, "B T"]) -> Float[Tensor, "B T C"]:
         """Encode the time of every row."""
-        exponents = torch.linspace(
-            math.log(SHORTEST_DAYS), math.log(LONGEST_DAYS), NUM_WAVES, device=times_days.device
-        )
-        angles = times_days.unsqueeze(-1) / exponents.exp()
+        angles = times_days.unsqueeze(-1) / scales_days(times_days.device)
         return self.to_token(torch.cat([angles.sin(), angles.cos()], dim=-1))
+
+
+def scales_days(device: torch.device) -> Float[Tensor, "waves"]:
+    """The days in which each wave turns by one radian."""
+    exponents = torch.linspace(math.log(SHORTEST_DAYS), math.log(LONGEST_DAYS), NUM_WAVES, device=device)
+    return exponents.exp()

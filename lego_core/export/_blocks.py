@@ -4,10 +4,12 @@ import copy
 from collections.abc import Mapping
 from typing import cast
 
+import torch
 from torch import Tensor, nn
 
 from lego_core.attention import FeedForward, FrequencyCrossAttention, Memory
 from lego_core.block import LegoBlock
+from lego_core.encoders._embedding import RowTokens, TimeEncoding, scales_days
 from lego_core.encoders.time_series import TimeSeriesModule
 from lego_core.export._pair import NoFourier, Pair, RealFourier, normalise_signal, normalise_spectrum
 from lego_core.export._recurrent import WholeRecurrence
@@ -71,9 +73,7 @@ class RealBlock(nn.Module):
     def __init__(self, block: LegoBlock, shared: Mapping[str, Tensor]) -> None:
         super().__init__()
         self.block = copy.deepcopy(block)
-        encoder = self.block.encoder
-        if isinstance(encoder, TimeSeriesModule):
-            encoder.recurrent = WholeRecurrence(encoder.recurrent)  # type: ignore[assignment]
+        _make_writable(self.block.encoder)
         self.trunk = RealTrunk(block.trunk, shared)
 
     def remember(self, inputs: Inputs) -> Memory:
@@ -87,6 +87,29 @@ class RealBlock(nn.Module):
     def logits(self, inputs: Inputs) -> Tensor:
         """As the block itself."""
         return read_head(self.trunk.layers.head, self.latent(inputs))
+
+
+class WavesOfTime(nn.Module):
+    """What `TimeEncoding` computes, with scales to the last bit as they were: sines of many turns tell."""
+
+    def __init__(self, encoding: TimeEncoding) -> None:
+        super().__init__()
+        self.to_token = encoding.to_token
+        self.scales = nn.Buffer(scales_days(encoding.to_token.weight.device))
+
+    def forward(self, times_days: Tensor) -> Tensor:
+        """Encode the time of every row."""
+        angles = times_days.unsqueeze(-1) / self.scales
+        return self.to_token(torch.cat([angles.sin(), angles.cos()], dim=-1))
+
+
+def _make_writable(encoder: nn.Module) -> None:
+    """Put forms that a graph can hold into the places of those it cannot."""
+    if isinstance(encoder, TimeSeriesModule):
+        encoder.recurrent = WholeRecurrence(encoder.recurrent)  # type: ignore[assignment]
+    for module in encoder.modules():
+        if isinstance(module, RowTokens) and isinstance(module.time, TimeEncoding):
+            module.time = WavesOfTime(module.time)  # type: ignore[assignment]
 
 
 def read_head(head: Head, latent_freq: Pair) -> Tensor:

@@ -17,6 +17,11 @@ def blocks_of_site(bundle: ModelBundle, site: str) -> tuple[str, ...]:
     trained = _trained_by(bundle.report)
     every = bundle.models.merged.modalities
     own = tuple(name for name in every if site in trained.get(name, set()))
+    if not own and _fused_only(bundle.report, site):
+        raise BundleError(
+            f"Site '{site}' trained no block, only the fused model, and nothing takes it out of those "
+            "weights. Predict with --model merge, where it has no part, or fuse again without it."
+        )
     if not own:
         known = sorted({one for name in every for one in trained.get(name, set())})
         raise BundleError(
@@ -67,6 +72,10 @@ def influence(bundle: ModelBundle, names: Sequence[str]) -> list[str]:
         "altogether, only a new run without it will do."
     )
     return said
+
+
+def _fused_only(report: RunReport, site: str) -> bool:
+    return any(one.phase == "fuse" and site in one.answered for one in report.rounds)
 
 
 def _trained_by(report: RunReport) -> dict[str, set[str]]:

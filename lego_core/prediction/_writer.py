@@ -48,8 +48,11 @@ def write_in_batches(path: Path) -> Iterator[TableFile]:
             _flush(unfinished)
             unfinished.replace(path)
     except OSError as error:
+        why = (
+            os.strerror(error.errno) if error.errno else "the disk gives no reason"
+        )  # others' texts tell paths
         raise DataError(
-            f"'{path.name}' cannot be written ({error.strerror}). Make room, or choose another folder.",
+            f"'{path.name}' cannot be written ({why}). Make room, or choose another folder.",
             local=f"{path}: {error}",
         ) from error
     finally:

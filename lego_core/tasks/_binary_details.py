@@ -5,8 +5,6 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from sklearn.linear_model import LogisticRegression
-from torchmetrics.functional.classification import binary_average_precision, binary_roc
 
 from lego_core.small_cells import shown_parts
 from lego_core.tasks._groups import groups_in_order, shown
@@ -70,6 +68,8 @@ def describe_columns(
 def _describe(
     probability: Float[np.ndarray, "B"], positive: Bool[np.ndarray, "B"], *, smallest: int
 ) -> dict[str, Any]:
+    from torchmetrics.functional.classification import binary_average_precision  # slow to import
+
     slope, intercept = _recalibration(probability, positive)
     return {
         "patients": int(positive.sum()),
@@ -99,11 +99,15 @@ def _recalibration(
     yes, no = log_odds[positive], log_odds[~positive]
     if no.max() <= yes.min() or yes.max() <= no.min():
         return None, None  # without overlap the best slope is infinite
+    from sklearn.linear_model import LogisticRegression  # slow to import, and seldom needed
+
     fit = LogisticRegression(C=np.inf, solver="newton-cholesky").fit(log_odds[:, np.newaxis], positive)
     return float(fit.coef_[0, 0]), float(fit.intercept_[0])
 
 
 def _roc(probability: Float[np.ndarray, "B"], positive: Bool[np.ndarray, "B"]) -> dict[str, list[float]]:
+    from torchmetrics.functional.classification import binary_roc  # slow to import
+
     false_positive, true_positive, _ = binary_roc(*_as_tensors(probability, positive))
     grid = np.linspace(0, 1, NUM_ROC_POINTS)
     return {

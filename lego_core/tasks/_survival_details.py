@@ -8,9 +8,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
-from sksurv.metrics import integrated_brier_score
-from sksurv.nonparametric import kaplan_meier_estimator
-from sksurv.util import Surv
 
 from lego_core.small_cells import SMALLEST_GROUP, shown_steps
 from lego_core.tasks._groups import groups_in_order, shown
@@ -90,12 +87,16 @@ def _integrated_brier(
     test, train = (_observed_until(horizon, table) for table in (outcomes, reference))
     if not (test["event"].any() and train["event"].any()):
         return None, f"too few events were seen until day {horizon:.0f}, the last edge"
+    from sksurv.metrics import integrated_brier_score  # slow to import
+
     return float(integrated_brier_score(train, test, survival, days)), None
 
 
 def _observed_until(horizon: float, outcomes: Float[np.ndarray, "B 2"]) -> np.ndarray:
     """Call patients with a later event censored, since what comes after the horizon is not judged."""
     times, events = outcomes[:, 0], outcomes[:, 1] == 1
+    from sksurv.util import Surv  # slow to import
+
     return Surv.from_arrays(events & (times <= horizon), times)
 
 
@@ -167,5 +168,7 @@ def _curve(
 
 def _kaplan_meier(days: Days, times: Float[np.ndarray, "B"], events: Bool[np.ndarray, "B"]) -> Days:
     """Observed share still free of the event on each day, that day's events counted."""
+    from sksurv.nonparametric import kaplan_meier_estimator  # slow to import
+
     observed_days, survival = kaplan_meier_estimator(events, times)[:2]
     return np.concatenate([[1.0], survival])[np.searchsorted(observed_days, days, side="right")]

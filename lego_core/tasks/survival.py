@@ -7,7 +7,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from pydantic import Field, model_validator
-from sksurv.metrics import concordance_index_censored
 from torch import Tensor
 from torch.nn import functional
 
@@ -120,6 +119,8 @@ class Survival(AbstractTask):
         events = events == 1
         if not _any_comparable(times, events):
             return Score(0.5, 0.0)
+        from sksurv.metrics import concordance_index_censored  # slow to import
+
         value, concordant, discordant, tied, _ = concordance_index_censored(events, times, risk)
         return Score(float(value), float(concordant + discordant + tied))
 

@@ -115,6 +115,33 @@ def secure_sum(
 
 
 @bench.command()
+def rounds(
+    sites: Annotated[int, typer.Option(min=1, help="Sites in every round.")] = 2,
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds of each kind.")] = 12,
+    output: Annotated[Path, typer.Option(file_okay=False, resolve_path=True, help="Where to write.")] = Path(
+        "runs/bench/rounds"
+    ),
+) -> None:
+    """Measure rounds in which nothing is trained: our way to ask, next to Flower's, with real processes."""
+    from simulations.benchmarks.transport.rounds import run_rounds  # brings Flower
+
+    run_rounds(output, sites=sites, rounds=rounds)
+
+
+@bench.command(name="large-block")
+def large_block(
+    mebibytes: Annotated[int, typer.Option(min=1, help="Size of the block in float32.")] = 500,
+    output: Annotated[Path, typer.Option(file_okay=False, resolve_path=True, help="Where to write.")] = Path(
+        "runs/bench/large-block"
+    ),
+) -> None:
+    """Send a large block to a site and back, in pieces and in Flower's one message, with real processes."""
+    from simulations.benchmarks.transport.large_block import run_large_block  # brings Flower
+
+    run_large_block(output, mebibytes=mebibytes)
+
+
+@bench.command()
 def privacy(
     dataset: Annotated[
         str, typer.Option(help="As for `bench quality`; `synthetic` makes patients of its own.")

@@ -78,10 +78,12 @@ def test_the_list_of_letters_is_closed() -> None:
     assert questions == {
         "query.offer", "query.statistics", "query.outcomes", "train.block", "train.fuse", "query.grams",
         "evaluate.model", "query.sum_keys", "query.sum_shares", "query.sum_confirm", "query.sum_open",
+        "query.held", "query.take_piece", "query.piece", "query.drop_parcels",
     }  # fmt: skip
     assert answers == {
         "offer", "statistics", "outcomes", "progress", "update", "grams", "site-report", "refusal",
         "sum-keys", "sum-shares", "masked-vectors", "sum-confirmations", "sum-opening",
+        "held", "piece-taken", "piece", "parcels-dropped",
     }  # fmt: skip
 
 
@@ -98,6 +100,18 @@ def test_the_science_imports_where_flower_is_not_installed() -> None:
     )
 
     assert done.stdout.strip() == "here", done.stderr
+
+
+def test_a_site_imports_only_what_every_question_needs() -> None:
+    """Flower starts a site's program anew for every message."""
+    slow = ("sksurv", "sklearn", "torchmetrics", "matplotlib", "opacus", "scipy.stats", "scipy.optimize")
+    script = f"import sys, client.app; print([name for name in {slow} if name in sys.modules])"
+
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+    assert done.stdout.strip() == "[]", done.stderr
 
 
 def test_the_import_contracts_hold() -> None:

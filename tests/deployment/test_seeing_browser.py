@@ -33,7 +33,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def address(runs: Path) -> Iterator[str]:
     """Where a dashboard listens that was started as its operator starts it."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "deploy.seeing", "dashboard", str(runs), "--port", "0"],
+        [sys.executable, "-m", "deploy", "dashboard", str(runs), "--port", "0"],
         cwd=ROOT,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
         stdout=subprocess.PIPE,

@@ -25,6 +25,7 @@ from client.gate import gate
 from client.records import read_letter, reply_with
 from lego_core.errors import DataError, LegoError, SiteRefusal
 from lego_core.letters import Letter
+from lego_core.parcel_letters import PARCEL_ANSWERS
 from lego_core.plan import Merging
 from lego_core.protocol import (
     ANSWERS,
@@ -96,7 +97,10 @@ def test_run_of_planted_patients_ends_well(overheard: Rehearsal) -> None:
     kinds = {kind for kind in ANSWERS if overheard.answered(kind)}
 
     assert overheard.error is None
-    assert kinds == set(ANSWERS) - set(SUM_ANSWERS)  # so that nothing below is true for want of letters
+    assert kinds == set(ANSWERS) - {
+        *SUM_ANSWERS,
+        *PARCEL_ANSWERS,
+    }  # so that nothing below is true for want of letters
     assert PATIENT in (overheard.sites / f"site-{CLINIC}" / "patients.csv").read_text()
 
 
@@ -153,6 +157,7 @@ def test_list_of_what_may_leave_is_closed() -> None:
     assert [kind.__name__ for kind in ANSWERS] == [
         "Offer", "Statistics", "Outcomes", "Progress", "Update", "Grams", "SiteReport", "Refusal",
         "SumKeys", "SumShares", "MaskedVectors", "SumConfirmations", "SumOpening",
+        "Held", "PieceTaken", "Piece", "ParcelsDropped",
     ]  # fmt: skip
 
 

@@ -322,3 +322,13 @@ def test_no_code_reads_or_writes_pickles():
 
     assert len(sources) > 20
     assert not [path.name for path in sources if pickling.search(path.read_text())]
+
+
+def test_weights_of_other_code_are_refused(tmp_path, monkeypatch):
+    tiny_bundle().save(tmp_path / "two")
+    monkeypatch.setattr("lego_core.bundle.build_models", lambda *_, **__: torch.nn.Linear(1, 1))
+
+    with pytest.raises(
+        BundleError, match="its weights do not fit the models that this version of the code builds"
+    ):
+        ModelBundle.load(tmp_path / "two")

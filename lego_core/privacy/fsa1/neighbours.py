@@ -5,8 +5,6 @@ from collections.abc import Iterable
 from functools import cache
 from typing import final
 
-from scipy.stats import hypergeom
-
 from lego_core.errors import SecureSumError
 from lego_core.privacy.fsa1.wire import digest, index_bytes
 
@@ -41,6 +39,8 @@ def circle_size(num_sites: int, *, corrupt: float = 0.05, absent: float = 0.05) 
         Bell, Bonawitz, Gascon, Lepoint, Raykova. "Secure Single-Server Aggregation with
         (Poly)Logarithmic Overhead." CCS 2020. doi:10.1145/3372297.3417885 (idea and tails).
     """
+    from scipy.stats import hypergeom  # slow to import, and only many sites need it
+
     bad, lost = math.ceil(corrupt * num_sites), math.ceil(absent * num_sites)
     others = num_sites - 1
     for degree in range(4, others + 1, 2):

@@ -226,7 +226,7 @@ def test_without_the_packages_it_is_said_which_extra_brings_them(monkeypatch):
     bundle = bundle_of(COHORT.only("clinical"), fused=False)
 
     with pytest.raises(
-        ExportError, match=r"'onnxscript' is needed and is not installed.* lego-federation\[export\]"
+        ExportError, match=r"'onnxscript' is needed and is not installed.*lego-federation\[export\]"
     ):
         export_onnx(bundle, choose_model(bundle, "block:clinical"))
 

@@ -217,6 +217,15 @@ def test_a_site_that_trained_nothing_is_told_who_did():
         blocks_of_site(BUNDLE, "west")
 
 
+def test_a_site_that_only_fused_had_no_part_in_the_merge():
+    fused = RoundSummary(phase="fuse", round=1, modality="fused", asked=("west",), answered=("west",))
+    rounds = (*BUNDLE.report.rounds, fused)
+    old = replace(BUNDLE, report=BUNDLE.report.model_copy(update={"rounds": rounds}))
+
+    with pytest.raises(BundleError, match="trained no block, only the fused model"):
+        blocks_of_site(old, "west")
+
+
 def test_what_stays_of_a_site_is_said():
     said = " ".join(influence(BUNDLE, ["visits"]))
 

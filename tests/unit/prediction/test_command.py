@@ -130,8 +130,14 @@ def test_half_a_table_is_no_table(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_is_not_there_is_told(tmp_path):
-    missing = tmp_path / "no" / "out.csv"
+@pytest.mark.parametrize("name", ["out.csv", "out.parquet"])
+def test_a_folder_that_is_not_there_is_told(tmp_path, name):
+    missing = tmp_path / "no" / name
 
-    with pytest.raises(DataError, match=r"'out.csv' cannot be written"), write_in_batches(missing) as file:
+    with (
+        pytest.raises(DataError, match=f"'{name}' cannot be written") as caught,
+        write_in_batches(missing) as file,
+    ):
         file.write(pd.DataFrame({"a": [1]}))
+
+    assert str(tmp_path) not in caught.value.public
