@@ -7,6 +7,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from lego_core.bundle import ModelBundle
+from server.alone import alone_in
 from server.exchange import Exchange
 from server.federated_run import FederatedRun
 from server.outcome import make_report, provenance_of, recorded
@@ -18,8 +19,13 @@ app = ServerApp()
 
 @app.main()
 def main(grid: Grid, context: Context) -> None:
+    """Do a run, and let no other server write to its folder meanwhile."""
+    with alone_in(Path(str(context.run_config["output"]))) as output:
+        federate(grid, context, output)
+
+
+def federate(grid: Grid, context: Context, output: Path) -> None:
     """Train blocks where the data lie, merge them, fuse them, evaluate them, hand them over."""
-    output = Path(str(context.run_config["output"]))
     plan = plan_of(context)
     before = before_of(context, plan)  # if this run resumes one that broke off
     exchange = Exchange(grid, log_of(context, before), return_seconds=plan.participation.return_seconds)
