@@ -1,10 +1,10 @@
-"""Flower's SuperNode, made to run approved code alone. `python -m deploy.pinned_supernode SITE …`.
+"""Flower's SuperNode, with short waits and approved code alone. `python -m deploy.pinned_supernode SITE …`.
 
 Flower itself accepts code only if its makers' hub has signed it, so the place where it looks at signatures is
 given another question: has this site approved the hash? These are names that Flower keeps to itself;
 `tests/deployment/test_pinning.py` says when they change, and then no code runs at all.
 
-This module imports nothing else of this project, which would bring torch along: a SuperNode needs none.
+This module imports nothing of this project that would bring torch along: a SuperNode needs none.
 """
 
 import hashlib
@@ -21,6 +21,8 @@ from typing import Any
 from flwr.app import Error
 from flwr.common.constant import ErrorCode
 from flwr.supercore.fab import Fab
+
+from deploy.quick_node import quick
 
 APPROVED = Path("approved") / "approved.json"  # as `deploy/approved_code.py` writes it
 RECEIVES = ("flwr.supernode.fleet_http_connection", "fab_from_proto")
@@ -89,7 +91,8 @@ def main() -> None:
     start: Callable[[], None] = importlib.import_module(
         "flwr.supernode.cli.flower_supernode"
     ).flower_supernode
-    start()
+    with quick(site / "flower" / "warm"):
+        start()
 
 
 def _there(module: str, name: str) -> bool:
