@@ -218,7 +218,7 @@ def test_flower_that_has_ended_is_noticed(tmp_path: Path) -> None:
         process.wait()
 
     with pytest.raises(RunError, match="ended by itself with code 3"):
-        Flower(process, tmp_path, {}).status("1")
+        Flower(process, tmp_path, {}, "127.0.0.1:1").status("1")
 
 
 def test_flower_that_does_not_listen_in_time_is_given_up(
@@ -227,7 +227,7 @@ def test_flower_that_does_not_listen_in_time_is_given_up(
     monkeypatch.setattr("simulations.flower.START_SECONDS", 0.1)
     with subprocess.Popen(SLEEP) as process:
         with pytest.raises(RunError, match=r"did not start within 0\.1 seconds"):
-            Flower(process, tmp_path, {}).wait_until_ready(1)
+            Flower(process, tmp_path, {}, "127.0.0.1:1").wait_until_ready(1)
         process.kill()
 
 
@@ -247,7 +247,7 @@ def test_answers_of_flower_that_help_nobody_are_errors(
     monkeypatch.setattr("simulations.flower.program", lambda name: str(tmp_path / name))
     with subprocess.Popen(SLEEP) as process:
         with pytest.raises(RunError, match=sentence):
-            Flower(process, tmp_path, {}).status("1")
+            Flower(process, tmp_path, {}, "127.0.0.1:1").status("1")
         process.kill()
 
 

@@ -12,6 +12,17 @@ from hypothesis import strategies as st
 from lego_core.encoders import Tabular
 from lego_core.errors import ProtocolError
 from lego_core.letters import AbstractMessage, Letter, check_tensors
+from lego_core.parcel_letters import (
+    AskHeld,
+    AskPiece,
+    DropParcels,
+    Held,
+    ParcelsDropped,
+    Piece,
+    PieceTaken,
+    TakePiece,
+)
+from lego_core.parcels import Segment
 from lego_core.protocol import (
     ANSWERS,
     CARRY_TENSORS,
@@ -71,6 +82,7 @@ CHART = ChartRow(
 )
 
 SID = "0f" * 32
+SEGMENT = Segment(sha256=SID, size=64, offset=0, length=32)
 INVITED = Invitation(session=SID, sharing_sites=(1, 2, 3), sealed={1: b"\x00", 3: b"\xff"})
 
 EXAMPLES: list[AbstractMessage] = [
@@ -89,6 +101,10 @@ EXAMPLES: list[AbstractMessage] = [
     AskSumShares(bundles={SID: {1: b"\x00\xff", 2: b""}}),
     AskSumConfirmations(sets={SID: SumSets(sharing_sites=(1, 2, 3), survivors=(1, 3))}),
     AskSumOpening(confirmations={SID: {3: b"\x01"}}),
+    AskHeld(about="train.block clinical", hashes=(SID,)),
+    TakePiece(number=2, sha256=SID, segments=(SEGMENT,)),
+    AskPiece(parcel=SID, offset=8, length=16),
+    DropParcels(parcel=SID),
     Offer(
         site="east",
         plan="tiny",
@@ -112,6 +128,10 @@ EXAMPLES: list[AbstractMessage] = [
     MaskedVectors(signatures={SID: b"\xfe"}),
     SumConfirmations(signatures={SID: b"\xfe"}),
     SumOpening(shares={SID: {1: b"\x01", 2: b"\x02"}}),
+    Held(lacking=(SID,)),
+    PieceTaken(number=2),
+    Piece(offset=8, sha256=SID),
+    ParcelsDropped(),
 ]
 
 
@@ -222,7 +242,7 @@ def test_kinds_are_told_apart():
 
     assert len(set(kinds)) == len(kinds)
     assert all(re.fullmatch(r"(query|train|evaluate)\.[a-z_]+", question.kind) for question in QUESTIONS)
-    assert {"statistics", "outcomes", "update", "grams", "masked-vectors"} == CARRY_TENSORS
+    assert {"statistics", "outcomes", "update", "grams", "masked-vectors", "piece"} == CARRY_TENSORS
 
 
 # ---- tensors -------------------------------------------------------------------------------
