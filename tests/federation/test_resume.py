@@ -352,7 +352,7 @@ def test_where_no_run_was_there_is_none_to_resume(tmp_path: Path) -> None:
     ):
         attempts.run(resume=True)
 
-    assert not attempts.output.exists()
+    assert list(attempts.output.iterdir()) == []
 
 
 # ---- who is there --------------------------------------------------------------------------------
